@@ -1,0 +1,35 @@
+# The project's commands; `make` alone lists them. Each sets the environment up first if that is not done yet.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SOURCES := qaan_helpers tests notebooks setup_env.py
+
+# A folder without MNIST: stored outputs are those of the bundled sample, whatever the user has downloaded.
+SAMPLE_ONLY := QAAN_DATA=$(CURDIR)/$(VENV)/no-mnist
+
+.DEFAULT_GOAL := help
+.PHONY: help lab test lint notebooks clean
+
+help:  ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+$(READY): requirements.txt pyproject.toml setup_env.py
+	$(PYTHON) setup_env.py $(VENV)
+
+lab: $(READY)  ## open the first notebook in JupyterLab, on this machine only
+	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/01_mnist.ipynb
+
+test: $(READY)  ## run the tests, and the notebooks against their stored outputs
+	$(SAMPLE_ONLY) $(BIN)/python -m pytest
+
+lint: $(READY)  ## check style and format
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+
+notebooks: $(READY)  ## run every notebook anew and store its outputs
+	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+clean:  ## remove caches and build leftovers; the environment and your runs stay
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints
+	rm -rf __pycache__ qaan_helpers/__pycache__ tests/__pycache__

@@ -1,0 +1,146 @@
+"""Train, sample and evaluate without a notebook: `python -m qaan_helpers train --help`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns 0, or 2 with a message on stderr where the arguments or files cannot work."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the last complete epoch is saved", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _train(options):
+    from .mnist import load_mnist
+    from .training import QAAN, train
+
+    digits = load_mnist(options.digits, "train", options.source, options.root)
+    if any(options.out.glob("epoch_*.json")):
+        gan = QAAN.load(options.out, options.device)
+        print(f"{options.out} holds {gan.epoch} epochs of a run; it goes on with the settings that it began with.")
+    else:
+        gan = QAAN(_new_prior(options), options.device, options.seed)
+    left = options.epochs - gan.epoch
+    if left < 1:
+        print(f"{options.out} has {gan.epoch} epochs already; --epochs {gan.epoch + 10} would train ten more.")
+        return
+    with tqdm(total=options.epochs, initial=gan.epoch, unit="epoch") as bar:
+        for report in train(gan, digits, left, options.batch_size):
+            gan.save(options.out)
+            bar.set_postfix_str(f"D {report.d_loss:.2f}  G {report.g_loss:.2f}  prior {report.prior_cost:.2f} nats")
+            bar.update()
+    print(f"Saved in {options.out}; draw digits with: python -m qaan_helpers sample {options.out}")
+
+
+def _new_prior(options):
+    from .execution import Exact, Shots
+    from .priors import ProductPrior, QCBMPrior, UniformPrior
+
+    if options.prior != "qcbm":
+        kind = {"uniform": UniformPrior, "product": ProductPrior}[options.prior]
+        return kind(options.qubits, seed=options.seed)
+    return QCBMPrior(
+        options.qubits,
+        options.layers,
+        options.bases,
+        options.entanglement,
+        Exact() if options.shots is None else Shots(options.shots),
+        options.optimizer,
+        options.evaluations,
+        options.refit_evaluations,
+        seed=options.seed,
+    )
+
+
+def _sample(options):
+    from torchvision.utils import make_grid, save_image
+
+    from .training import QAAN
+
+    images = QAAN.load(options.run).sample(options.n)
+    out = options.out or options.run / "digits.png"
+    save_image(make_grid(1 - images, nrow=16, padding=2, pad_value=1), out)
+    print(f"{options.n} digits drawn into {out}")
+
+
+def _evaluate(options):
+    from .metrics import class_coverage, frechet_distance, inception_score
+    from .mnist import load_mnist
+    from .training import QAAN
+
+    real = load_mnist(options.digits, "test", options.source, options.root).images
+    drawn = QAAN.load(options.run).sample(options.n)
+    print(f"{'':22}{'drawn':>8}{'real':>8}")
+    print(f"{'Inception Score':22}{inception_score(drawn):8.3f}{inception_score(real):8.3f}")
+    print(f"{'Fréchet distance':22}{frechet_distance(drawn, real):8.2f}{'—':>8}")
+    shares = zip(class_coverage(drawn).items(), class_coverage(real).values(), strict=True)
+    for (digit, of_drawn), of_real in shares:
+        if max(of_drawn, of_real) >= 0.005:
+            print(f"{f'share taken for a {digit}':22}{of_drawn:8.1%}{of_real:8.1%}")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m qaan_helpers", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate")
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+
+    train = commands.add_parser("train", help="train, saving after each epoch; go on where it stopped", formatter_class=defaults)
+    train.set_defaults(command=_train)
+    _data_options(train)
+    train.add_argument("--out", type=Path, default=Path("run"), help="folder of the run; one that exists goes on")
+    train.add_argument("--epochs", type=int, default=60, help="epochs in all")
+    train.add_argument("--batch-size", type=int, default=64)
+    train.add_argument("--prior", choices=("uniform", "product", "qcbm"), default="qcbm")
+    train.add_argument("--qubits", type=int, default=8, help="or bits, for the other priors")
+    train.add_argument("--layers", type=int, default=2)
+    train.add_argument("--bases", choices=("z", "zo", "zt"), default="z")
+    train.add_argument("--entanglement", choices=("full", "linear", "none"), default="full")
+    train.add_argument("--shots", type=int, help="a circuit; without it, exact probabilities")
+    train.add_argument("--optimizer", choices=("cobyla", "adam", "spsa"), default="cobyla")
+    train.add_argument("--evaluations", type=int, help="of the first fit; without it, the optimiser's default")
+    train.add_argument("--refit-evaluations", type=int, help="of every later fit")
+    train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    train.add_argument("--seed", type=int, default=0)
+
+    sample = commands.add_parser("sample", help="draw digits from a saved run", formatter_class=defaults)
+    sample.set_defaults(command=_sample)
+    sample.add_argument("run", type=Path, help="folder of the run")
+    sample.add_argument("-n", type=int, default=64, help="how many digits")
+    sample.add_argument("--out", type=Path, help="PNG file; without it, digits.png in the run's folder")
+
+    evaluate = commands.add_parser("evaluate", help="score a saved run", formatter_class=defaults)
+    evaluate.set_defaults(command=_evaluate)
+    _data_options(evaluate)
+    evaluate.add_argument("run", type=Path, help="folder of the run")
+    evaluate.add_argument("-n", type=int, default=2000, help="how many digits to draw")
+    return parser
+
+
+def _data_options(parser):
+    parser.add_argument("--digits", type=_digits, default=(3, 7, 9), help="such as 3,7,9 or 0-9")
+    parser.add_argument("--source", choices=("auto", "sample", "full"), default="auto")
+    parser.add_argument("--root", help="torchvision MNIST root; also QAAN_DATA")
+
+
+def _digits(text):
+    """Digits from a list and ranges: '3,7,9' or '0-4,8'."""
+    try:
+        ends = [[int(end) for end in part.split("-")] for part in text.split(",")]
+        return tuple(digit for part in ends for digit in range(part[0], part[-1] + 1))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of digits such as 3,7,9 or 0-9") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""The circuit of the Born machine: RX and RZ on every qubit, RXX on pairs, repeated."""
+
+from itertools import combinations
+
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+
+ENTANGLEMENTS = ("full", "linear", "none")
+
+
+def entangled_pairs(n_qubits: int, entanglement: str) -> list[tuple[int, int]]:
+    """The pairs of qubits that RXX joins: all of them ("full"), neighbours on a line ("linear"), or "none"."""
+    if entanglement not in ENTANGLEMENTS:
+        raise ValueError(f"entanglement is {entanglement!r}; choose one of {', '.join(map(repr, ENTANGLEMENTS))}")
+    pairs = {
+        "full": list(combinations(range(n_qubits), 2)),
+        "linear": [(q, q + 1) for q in range(n_qubits - 1)],
+        "none": [],
+    }
+    return pairs[entanglement]
+
+
+def qcbm_ansatz(
+    n_qubits: int = 8, layers: int = 2, entanglement: str = "full", warm_start: bool = True
+) -> QuantumCircuit:
+    """Build the ion-trap ansatz: `layers` times RX and RZ on each qubit and RXX on pairs of qubits.
+
+    Every angle is an entry of one ParameterVector, in the order in which the gates act. `warm_start` puts a Hadamard
+    on every qubit first, so that angles of zero give the uniform distribution. The circuit has no measurements.
+    Raises ValueError for fewer than one qubit or layer, or an unknown entanglement.
+    Source: Rudolph et al., arXiv:2012.03924, Fig. 2; the Hadamards are the public implementation's.
+    """
+    for name, value in (("n_qubits", n_qubits), ("layers", layers)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+    pairs = entangled_pairs(n_qubits, entanglement)
+    angles = ParameterVector("θ", layers * (2 * n_qubits + len(pairs)))
+    next_angle = iter(angles)
+    circuit = QuantumCircuit(n_qubits, name="QCBM")
+    if warm_start:
+        circuit.h(range(n_qubits))
+    for _ in range(layers):
+        for qubit in range(n_qubits):
+            circuit.rx(next(next_angle), qubit)
+        for qubit in range(n_qubits):
+            circuit.rz(next(next_angle), qubit)
+        for pair in pairs:
+            circuit.rxx(next(next_angle), *pair)
+    return circuit

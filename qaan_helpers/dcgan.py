@@ -1,0 +1,86 @@
+"""Generator and discriminator: two convolutional networks that mirror each other layer by layer."""
+
+import torch
+from torch import nn
+
+KERNEL = {"kernel_size": 5, "stride": 2, "padding": 2, "bias": False}
+WIDTHS = (32, 64)  # channels after the first and the second convolution
+
+
+class Discriminator(nn.Module):
+    """Judge images (N, 1, 28, 28) real or not, through a hidden layer of `latent_dim` units that the prior learns.
+
+    Raises ValueError for a latent_dim below 1.
+    Source: Radford et al., arXiv:1511.06434; the narrow last hidden layer: Rudolph et al., arXiv:2012.03924, Fig. 1.
+    """
+
+    def __init__(self, latent_dim: int = 8):
+        super().__init__()
+        self.latent_dim = _check_latent_dim(latent_dim)
+        first, second = WIDTHS
+        self.convolutions = nn.Sequential(  #                    (N, 1, 28, 28)
+            nn.Conv2d(1, first, **KERNEL),  #                    (N, 32, 14, 14)
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(first, second, **KERNEL),  #               (N, 64, 7, 7)
+            nn.BatchNorm2d(second),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),  #                                     (N, 3136)
+        )
+        self.hidden = nn.Sequential(nn.Linear(second * 7 * 7, latent_dim), nn.Tanh())  # (N, latent_dim)
+        self.verdict = nn.Linear(latent_dim, 1)  #               (N, 1)
+        self.apply(_initialise)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """The hidden layer (N, latent_dim), in (−1, 1), that images (N, 1, 28, 28) in [0, 1] call forth."""
+        if images.ndim != 4 or images.shape[1:] != (1, 28, 28):
+            raise ValueError(f"images have shape {tuple(images.shape)}; (N, 1, 28, 28) is needed")
+        return self.hidden(self.convolutions(2 * images - 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (N, 1) of images (N, 1, 28, 28): above 0 means that they look real."""
+        return self.verdict(self.features(images))
+
+
+class Generator(nn.Module):
+    """Draw images (N, 1, 28, 28) from latents (N, latent_dim): the discriminator's layers in reverse.
+
+    Raises ValueError for a latent_dim below 1.
+    Source: Radford et al., arXiv:1511.06434, with a sigmoid in place of tanh, so that brightness lies in [0, 1].
+    """
+
+    def __init__(self, latent_dim: int = 8):
+        super().__init__()
+        self.latent_dim = _check_latent_dim(latent_dim)
+        first, second = WIDTHS
+        self.layers = nn.Sequential(  #                                         (N, latent_dim)
+            nn.Linear(latent_dim, second * 7 * 7, bias=False),
+            nn.Unflatten(1, (second, 7, 7)),  #                                 (N, 64, 7, 7)
+            nn.BatchNorm2d(second),
+            nn.ReLU(),
+            nn.ConvTranspose2d(second, first, output_padding=1, **KERNEL),  #   (N, 32, 14, 14)
+            nn.BatchNorm2d(first),
+            nn.ReLU(),
+            nn.ConvTranspose2d(first, 1, output_padding=1, **KERNEL),  #        (N, 1, 28, 28)
+            nn.Sigmoid(),
+        )
+        self.apply(_initialise)
+
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images (N, 1, 28, 28) in [0, 1] from latents (N, latent_dim), usually bits as −1 and +1."""
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
+            raise ValueError(f"latents have shape {tuple(latents.shape)}; (N, {self.latent_dim}) is needed")
+        return self.layers(latents)
+
+
+def _check_latent_dim(latent_dim: int) -> int:
+    if isinstance(latent_dim, bool) or not isinstance(latent_dim, int) or latent_dim < 1:
+        raise ValueError(f"latent_dim is {latent_dim!r}; it must be a whole number of 1 or more")
+    return latent_dim
+
+
+def _initialise(module: nn.Module) -> None:
+    """DCGAN's start: weights from N(0, 0.02²), batch norm's scales from N(1, 0.02²)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)

@@ -1,0 +1,156 @@
+"""Pictures with one message each: digits, distributions, what a fit did, how a training went.
+
+Every function returns a matplotlib Figure; `show(figure, alt)` puts it into a notebook with its text for those who
+cannot see it. Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in dashes too.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 2)), "-")
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure in a notebook as a PNG whose alternative text is `alt`: what it shows, in a sentence."""
+    from IPython.display import Image, display
+
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100, bbox_inches="tight")
+    width = int.from_bytes(png.getvalue()[16:20], "big")  # of the PNG, in pixels
+    display(Image(png.getvalue(), alt=alt, width=width))
+
+
+def new_figure(title: str, width: float = 8, height: float = 3.2, columns: int = 1):
+    """A titled Figure and its axes (one Axes, or an array of `columns`), without the top and right frame lines."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns)
+    for axis in np.atleast_1d(axes):
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
+    return figure, axes
+
+
+def digit_grid(images: torch.Tensor, title: str = "", columns: int = 16) -> Figure:
+    """Images (N, 1, 28, 28) in [0, 1] in rows of `columns`, ink on paper."""
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    sheet = np.zeros((rows * 30, columns * 30))
+    for i, image in enumerate(images.detach().cpu().numpy()):
+        top, left = 30 * (i // columns) + 1, 30 * (i % columns) + 1
+        sheet[top : top + 28, left : left + 28] = image[0]
+    figure = Figure(figsize=(0.55 * columns, 0.55 * rows + 0.35 * bool(title)), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axis.set_axis_off()
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def distributions(named: dict[str, np.ndarray], title: str) -> Figure:
+    """Distributions over the same 2ⁿ states as bars side by side; states are labelled with qubit 0 on the left."""
+    figure, axis = new_figure(title)
+    size = len(next(iter(named.values())))
+    n_bits = size.bit_length() - 1
+    width = 0.8 / len(named)
+    for i, (name, p) in enumerate(named.items()):
+        place = np.arange(size) + (i - (len(named) - 1) / 2) * width
+        axis.bar(place, p, width, label=name, color=COLOURS[i], hatch=("", "///", "...")[i % 3], edgecolor="white")
+    if size <= 32:
+        states = ["".join(str(state >> q & 1) for q in range(n_bits)) for state in range(size)]
+        axis.set_xticks(range(size), states, rotation=0 if size <= 16 else 90, family="monospace")
+    axis.set(xlabel="state, qubit 0 on the left", ylabel="probability")
+    axis.legend(frameon=False)
+    return figure
+
+
+def cost_curves(
+    named: dict[str, np.ndarray],
+    title: str,
+    floor: float | None = None,
+    shaded: int = 0,
+    xlabel: str = "evaluation of the cost",
+) -> Figure:
+    """Cost per evaluation, dots for what was tried and a line for the best so far; `floor` is a perfect model's cost.
+
+    shaded: how many evaluations at the start to shade (COBYLA's first simplex).
+    """
+    figure, axis = new_figure(title)
+    for i, (name, costs) in enumerate(named.items()):
+        tried = np.arange(1, len(costs) + 1)
+        axis.plot(tried, costs, ".", markersize=1.5, color=COLOURS[i], alpha=0.25)
+        axis.plot(tried, np.minimum.accumulate(costs), DASHES[i], color=COLOURS[i], label=name)
+    if shaded:
+        axis.axvspan(0, shaded, color="0.9", label=f"first simplex: {shaded} evaluations")
+    if floor is not None:
+        axis.axhline(floor, color="black", linewidth=0.8, linestyle=(0, (1, 2)), label="a perfect model")
+    axis.set(xlabel=xlabel, ylabel="cost (nats)")
+    axis.legend(frameon=False)
+    return figure
+
+
+def pair_tables(named: dict[str, np.ndarray], title: str, label: str) -> Figure:
+    """Tables (n, n) of pairs of bits as heat maps on one scale, the diagonal left out."""
+    figure, axes = new_figure(title, width=3.2 * len(named) + 0.6, columns=len(named))
+    hidden = {name: np.where(np.eye(len(table)), np.nan, table) for name, table in named.items()}
+    top = max(np.nanmax(table) for table in hidden.values())
+    for axis, (name, table) in zip(np.atleast_1d(axes), hidden.items(), strict=True):
+        drawn = axis.imshow(table, cmap="cividis", vmin=min(0, np.nanmin(table)), vmax=top)
+        axis.set(title=name, xlabel="bit", ylabel="bit", xticks=range(len(table)), yticks=range(len(table)))
+        axis.title.set_fontsize(10)
+    figure.colorbar(drawn, ax=axes, label=label, shrink=0.85)
+    return figure
+
+
+def loss_curves(history: Sequence, title: str = "Losses and verdicts by epoch") -> Figure:
+    """Both losses, and what the discriminator thinks of real and of drawn images, from a sequence of Reports."""
+    figure, (left, right) = new_figure(title, width=9, columns=2)
+    epochs = [report.epoch for report in history]
+    for i, (name, label) in enumerate((("d_loss", "discriminator"), ("g_loss", "generator"))):
+        left.plot(epochs, [getattr(r, name) for r in history], DASHES[i], color=COLOURS[i], label=label)
+    for i, (name, label) in enumerate((("d_real", "real, D(x)"), ("d_fake", "drawn, D(G(z))"))):
+        right.plot(epochs, [getattr(r, name) for r in history], DASHES[i], color=COLOURS[i], label=label)
+    right.axhline(0.5, color="0.6", linewidth=0.8)
+    left.set(xlabel="epoch", ylabel="loss (nats)")
+    right.set(xlabel="epoch", ylabel="probability of being real", ylim=(0, 1))
+    left.legend(frameon=False)
+    right.legend(frameon=False)
+    return figure
+
+
+def prior_curves(history: Sequence, n_bits: int, title: str = "What the bits cost each prior, by epoch") -> Figure:
+    """The fitted prior's cost between that of a uniform, a product and a perfect model, from a sequence of Reports."""
+    figure, axis = new_figure(title)
+    fitted = [report for report in history if not math.isnan(report.prior_cost)]
+    lines = {
+        "uniform": [n_bits * math.log(2)] * len(fitted),
+        "best product of Bernoullis": [r.bits_entropy + r.bits_correlation for r in fitted],
+        "the prior that was fitted": [r.prior_cost for r in fitted],
+        "a perfect model": [r.bits_entropy for r in fitted],
+    }
+    for i, (name, costs) in enumerate(lines.items()):
+        axis.plot([r.epoch for r in fitted], costs, DASHES[i], color=COLOURS[i], label=name)
+    axis.set(xlabel="epoch", ylabel="cost of the bits (nats)")
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def save_gif(grids: Sequence[torch.Tensor], path: str | Path, columns: int = 8, milliseconds: int = 200) -> Path:
+    """Write an animated GIF, one frame for each batch of images (N, 1, 28, 28); the last frame stays for two seconds."""
+    from PIL import Image
+    from torchvision.utils import make_grid
+
+    frames = []
+    for images in grids:
+        sheet = make_grid(1 - images, nrow=columns, padding=2, pad_value=1)[0]
+        frame = Image.fromarray((sheet * 255).byte().numpy())
+        frames.append(frame.resize((2 * frame.width, 2 * frame.height), Image.Resampling.NEAREST))
+    times = [milliseconds] * (len(frames) - 1) + [2000]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0)
+    return Path(path)

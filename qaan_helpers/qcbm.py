@@ -1,0 +1,221 @@
+"""The quantum circuit Born machine: a circuit whose measurements are the model, fitted to bits."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.circuit import ParameterVector
+
+from . import optimisers
+from .bits import check_bits
+from .execution import Exact
+from .losses import clipped_nll, clipped_nll_gradient, empirical
+
+OPTIMISERS = {"cobyla": 1500, "adam": 300, "spsa": 3000}  # and the evaluations each gets unless told
+BASES = ("z", "zo", "zt")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit did: the cost in nats of each evaluation, the best of them with its angles, and what it took."""
+
+    costs: np.ndarray
+    best_cost: float
+    angles: np.ndarray
+    n_evaluations: int
+    n_circuits: int
+    seconds: float
+
+
+class QCBM:
+    """A model of n bits (2n in two bases): the Born distribution |⟨x|U(θ)|0⟩|² of a circuit with angles θ.
+
+    circuit: unmeasured, with at least one parameter (see `qcbm_ansatz`). execution: where it runs.
+    bases: "z" measures the circuit as it is; "zo" also after RX(π/2) on each qubit, "zt" after RX(φ) with a trained φ
+    a qubit: each shot of the second circuit gives n further bits, paired with those of the first at random.
+    angles: (P,) float64, the current θ (then φ), in radians. Raises ValueError for a circuit that does not fit.
+    Source: Liu & Wang, arXiv:1804.04168; bases: Rudolph et al., arXiv:2012.03924.
+    """
+
+    def __init__(self, circuit: QuantumCircuit, execution=None, seed: int | None = 0, bases: str = "z"):
+        if not circuit.parameters or circuit.num_clbits:
+            raise ValueError("the circuit needs at least one parameter and no measurements; qcbm_ansatz(8) makes one")
+        if bases not in BASES:
+            raise ValueError(f"bases is {bases!r}; choose one of {', '.join(map(repr, BASES))}")
+        self.circuit, self.bases = circuit, bases
+        self.execution = execution if execution is not None else Exact()
+        self.n_qubits = circuit.num_qubits
+        self.n_bits = self.n_qubits * len(bases)
+        circuits, parameters = _in_bases(circuit, bases)
+        self._runners = [self.execution.prepare(c, parameters) for c in circuits]
+        self._rng = np.random.default_rng(np.random.SeedSequence(seed))
+        self.angles = self._rng.normal(0, 0.1, len(parameters))  # near the warm start's uniform, yet not on a saddle
+
+    def probabilities(self, angles: np.ndarray | None = None, basis: int = 0) -> np.ndarray:
+        """The model's distribution (2ⁿ,) in one basis, index = Σ_q bit_q · 2^q; frequencies where shots are drawn."""
+        angles = self._check_angles(self.angles if angles is None else angles)
+        return self._runners[basis].probabilities(angles[None], self._rng)[0]
+
+    def sample(self, n_samples: int) -> np.ndarray:
+        """Measure `n_samples` times: bits (n_samples, n or 2n) uint8, column q is qubit q, rows in random order."""
+        if n_samples < 1:
+            raise ValueError(f"n_samples is {n_samples}; it must be 1 or more")
+        angles = self._check_angles(self.angles)
+        return np.hstack([runner.sample(angles, n_samples, self._rng) for runner in self._runners])
+
+    def fit(
+        self,
+        bits: np.ndarray,
+        optimizer: str = "cobyla",
+        max_evaluations: int | None = None,
+        epsilon: float = 1e-8,
+        callback: Callable[[int, float], None] | None = None,
+        progress: bool = False,
+        **options,
+    ) -> FitResult:
+        """Move the angles so that the bits (N, n or 2n) become likely, and keep the best point that was evaluated.
+
+        The cost is the clipped negative log-likelihood in nats; with two bases, the sum of both halves' costs.
+        optimizer: "cobyla", "adam" (gradient by parameter shift; one evaluation takes 2P + 1 circuits) or "spsa".
+        max_evaluations: of the cost, counted as they happen; by default 1,500, 300 and 3,000.
+        callback(evaluation, cost) is called after each one; progress shows a bar. options go to the optimiser.
+        Raises ValueError for other bits than n columns of 0 and 1, or a budget or optimiser that cannot work.
+        """
+        bits = check_bits(bits, self.n_bits)
+        if optimizer not in OPTIMISERS:
+            raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(map(repr, OPTIMISERS))}")
+        budget = OPTIMISERS[optimizer] if max_evaluations is None else max_evaluations
+        if budget < 1:
+            raise ValueError(f"max_evaluations is {budget}; it must be 1 or more")
+        if not 0 < epsilon < 1:
+            raise ValueError(f"epsilon is {epsilon}; it clips probabilities, so it must lie between 0 and 1")
+        targets = [empirical(half) for half in np.hsplit(bits, len(self.bases))]
+        with _Progress(budget, progress, callback) as watch:
+            objective = _Objective(self._runners, targets, epsilon, self._rng, budget, watch)
+            try:
+                objective.minimise(optimizer, self.angles, options)
+            finally:  # also when interrupted: the best angles so far are worth keeping
+                if objective.costs:
+                    self.angles = objective.best_angles
+        return objective.result()
+
+    def _check_angles(self, angles) -> np.ndarray:
+        angles = np.asarray(angles, dtype=float)
+        if angles.shape != self.angles.shape or not np.isfinite(angles).all():
+            raise ValueError(f"angles must be {len(self.angles)} finite numbers, not shape {angles.shape}")
+        return angles
+
+
+def _in_bases(circuit, bases):
+    """The circuits to measure, and all their parameters in the order of the angles."""
+    circuits, parameters = [circuit], list(circuit.parameters)
+    if bases != "z":
+        turned = circuit.copy()
+        n = circuit.num_qubits
+        turn = [np.pi / 2] * n if bases == "zo" else list(ParameterVector("φ", n))
+        for qubit, angle in enumerate(turn):
+            turned.rx(angle, qubit)
+        circuits.append(turned)
+        parameters += turn if bases == "zt" else []
+    return circuits, parameters
+
+
+class _BudgetSpent(Exception):
+    """Raised inside an optimiser that asks for more evaluations than it was given."""
+
+
+class _Objective:
+    """The cost as an optimiser sees it: it counts every evaluation itself and remembers the best one."""
+
+    def __init__(self, runners, targets, epsilon, rng, budget, watch):
+        self._terms = list(zip(runners, targets, strict=True))
+        self._epsilon, self._rng, self._budget, self._watch = epsilon, rng, budget, watch
+        self.costs, self.n_circuits = [], 0
+        self.best_angles = None
+        self._started = time.perf_counter()
+
+    def minimise(self, optimizer, angles, options):
+        """Run the named optimiser from `angles` until it is done or the budget is spent."""
+        try:
+            if optimizer == "cobyla":
+                optimisers.cobyla(self.cost, angles, self._budget, **options)
+            elif optimizer == "adam":
+                optimisers.adam(self.cost_and_gradient, angles, self._budget, **options)
+            else:
+                optimisers.spsa(self.cost, angles, self._budget, self._rng, **options)
+        except _BudgetSpent:
+            pass
+
+    def cost(self, angles):
+        """The cost in nats at one point (P,)."""
+        self._spend(angles[None])
+        total = 0.0
+        for runner, (states, frequencies) in self._terms:
+            probabilities = runner.probabilities(angles[None], self._rng, states)[0]
+            total += clipped_nll(probabilities, frequencies, self._epsilon)
+        return self._record(angles, total)
+
+    def cost_and_gradient(self, angles):
+        """The cost at one point and its gradient (P,) by parameter shift: every gate is exp(−iθP/2)."""
+        shifts = np.pi / 2 * np.eye(len(angles))
+        points = np.vstack([angles, angles + shifts, angles - shifts])
+        self._spend(points)
+        total, gradient = 0.0, np.zeros(len(angles))
+        for runner, (states, frequencies) in self._terms:
+            here, forth, back = np.split(runner.probabilities(points, self._rng, states), [1, len(angles) + 1])
+            total += clipped_nll(here[0], frequencies, self._epsilon)
+            gradient += (forth - back) / 2 @ clipped_nll_gradient(here[0], frequencies, self._epsilon)
+        return self._record(angles, total), gradient
+
+    def _spend(self, points):
+        if len(self.costs) >= self._budget:
+            raise _BudgetSpent
+        self.n_circuits += len(points) * len(self._terms)
+
+    def _record(self, angles, cost):
+        cost = float(cost)
+        if self.best_angles is None or cost < min(self.costs):
+            self.best_angles = np.array(angles)
+        self.costs.append(cost)
+        self._watch(len(self.costs), cost)
+        return cost
+
+    def result(self):
+        """What happened, as a FitResult."""
+        return FitResult(
+            costs=np.array(self.costs),
+            best_cost=min(self.costs),
+            angles=self.best_angles.copy(),
+            n_evaluations=len(self.costs),
+            n_circuits=self.n_circuits,
+            seconds=time.perf_counter() - self._started,
+        )
+
+
+class _Progress:
+    """A bar that counts evaluations, and the caller's callback; both optional."""
+
+    def __init__(self, budget, show, callback):
+        self._callback, self._bar = callback, None
+        if show:
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=budget, unit="evaluation", desc="fit")
+        self._best = np.inf
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._bar:
+            self._bar.close()
+
+    def __call__(self, evaluation, cost):
+        if self._bar:
+            self._best = min(self._best, cost)
+            self._bar.set_postfix_str(f"best {self._best:.3f} nats", refresh=False)
+            self._bar.update()
+        if self._callback:
+            self._callback(evaluation, cost)
