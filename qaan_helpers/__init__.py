@@ -18,7 +18,7 @@ _HOME = {
     "metrics": ("class_coverage", "confidence", "frechet_distance", "inception_score"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = (*_HOME, "checkpoints", "optimisers", "plots")
+_MODULES = (*_HOME, "checkpoints", "notebook", "optimisers", "plots")
 __all__ = sorted(_MODULE_OF)
 __version__ = "0.1.0"
 

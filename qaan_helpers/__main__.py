@@ -12,7 +12,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -32,7 +32,7 @@ def _train(options):
     else:
         gan = QAAN(_new_prior(options), options.device, options.seed)
     left = options.epochs - gan.epoch
-    if left < 1:
+    if gan.epoch and left < 1:
         print(f"{options.out} has {gan.epoch} epochs already; --epochs {gan.epoch + 10} would train ten more.")
         return
     with tqdm(total=options.epochs, initial=gan.epoch, unit="epoch") as bar:

@@ -236,6 +236,7 @@ def _transpile(circuit, simulator):
 
 def _preset_for(sampler):
     backend = getattr(sampler, "backend", None)
+    backend = backend() if callable(backend) else backend  # a method in IBM Runtime, a property in Qiskit
     return generate_preset_pass_manager(1, backend=backend, seed_transpiler=0) if backend else None
 
 

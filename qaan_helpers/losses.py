@@ -6,7 +6,7 @@ from .bits import to_index
 
 
 def empirical(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The states that occur in `bits` (N, n): their indices (S,) int64, each once, and frequencies (S,) that sum to 1."""
+    """The states that occur in `bits` (N, n): their indices (S,) int64, each once, and frequencies (S,), in sum 1."""
     states, counts = np.unique(to_index(bits), return_counts=True)
     return states, counts / counts.sum()
 

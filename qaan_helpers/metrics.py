@@ -1,5 +1,6 @@
 """How good images are, by a small digit classifier: Inception Score, Fréchet distance, which digits occur."""
 
+import warnings
 from functools import lru_cache
 from pathlib import Path
 
@@ -71,8 +72,13 @@ def inception_score(images: torch.Tensor) -> float:
     """
     from torchmetrics.image.inception import InceptionScore
 
-    metric = InceptionScore(feature=_Features("logits"), normalize=False, splits=1)
-    return _evaluate(metric, images)[0].item()
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # torchmetrics shuffles the images
+        warnings.filterwarnings("ignore", "Metric `InceptionScore` will save")  # ten logits an image are not much
+        warnings.filterwarnings("ignore", r"std\(\): degrees of freedom")  # of one split, which we do not report
+        metric = InceptionScore(feature=_Features("logits"), normalize=False, splits=1)
+        for part in _parts(images):
+            metric.update(part)
+        return metric.compute()[0].item()
 
 
 def frechet_distance(images: torch.Tensor, reference: torch.Tensor) -> float:
@@ -100,12 +106,6 @@ def class_coverage(images: torch.Tensor) -> dict[int, float]:
 def confidence(images: torch.Tensor) -> float:
     """The mean probability that the classifier gives the digit it sees in images (N, 1, 28, 28)."""
     return torch.cat([digit_classifier()(part).softmax(1).amax(1) for part in _parts(images, least=1)]).mean().item()
-
-
-def _evaluate(metric, images):
-    for part in _parts(images):
-        metric.update(part)
-    return metric.compute()
 
 
 def _parts(images, least=2):

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Digits:
             raise ValueError(f"images have shape {tuple(self.images.shape)}; (N, 1, 28, 28) with N ≥ 1 is needed")
         if self.labels.shape != self.images.shape[:1]:
             raise ValueError(f"{len(self.images)} images need as many labels, not {tuple(self.labels.shape)}")
-        if not self.images.is_floating_point() or self.images.min() < 0 or self.images.max() > 1:
+        if self.images.dtype != torch.float32 or not (self.images.min() >= 0 and self.images.max() <= 1):
             raise ValueError("images must be float32 with brightness in [0, 1]; divide bytes by 255 first")
 
     def __len__(self) -> int:
@@ -60,7 +60,8 @@ class Digits:
             raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(self))).to(self.images.device)
         end = len(self) - len(self) % batch_size if drop_last else len(self)
-        return ((self.images[i], self.labels[i]) for i in order[:end].split(batch_size))
+        chosen = order[:end].split(batch_size) if end else ()  # split would give an empty batch for no image
+        return ((self.images[i], self.labels[i]) for i in chosen)
 
 
 def load_mnist(
@@ -82,7 +83,7 @@ def load_mnist(
     digits = _check_digits(digits)
     _check_choice("split", split, ("train", "test"))
     _check_choice("source", source, ("auto", "sample", "full"))
-    root = Path(root or os.environ.get("QAAN_DATA") or Path.home() / ".cache" / "qaan_helpers")
+    root = Path(root or os.environ.get("QAAN_DATA") or "~/.cache/qaan_helpers").expanduser()
     on_disk = (root / "MNIST" / "raw").is_dir()
     if source == "sample" or (source == "auto" and not on_disk):
         images, labels = _read_sample(split)
@@ -99,7 +100,7 @@ def load_mnist(
 
 
 def _check_digits(digits) -> tuple[int, ...]:
-    wanted = (digits,) if isinstance(digits, int) else tuple(digits)
+    wanted = tuple(digits) if isinstance(digits, Iterable) else (digits,)
     if not wanted:
         raise ValueError("digits is empty; name at least one of 0–9, for example digits=(3, 7, 9)")
     unknown = [d for d in wanted if isinstance(d, bool) or not isinstance(d, int | np.integer) or not 0 <= d <= 9]
@@ -155,16 +156,17 @@ def _download(root: Path) -> None:
     """Fetch MNIST beside its place, check it, and only then move it there: what lies in `root` is always whole."""
     from torchvision.datasets import MNIST
 
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".mnist-download-", dir=root) as temporary:
-        try:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".mnist-download-", dir=root) as temporary:
             MNIST(temporary, train=True, download=True)
             _check_full(Path(temporary))
-        except Exception as error:  # whatever went wrong on the way, the reader's two ways out are the same
-            raise RuntimeError(
-                f"MNIST could not be downloaded into {root}: {error}. Try again later, put the four files into "
-                f'{root / "MNIST" / "raw"} by hand, or use source="sample", which needs no download'
-            ) from error
-        for archive in (Path(temporary) / "MNIST" / "raw").glob("*.gz"):
-            archive.unlink()
-        shutil.move(Path(temporary) / "MNIST", root / "MNIST")
+            for archive in (Path(temporary) / "MNIST" / "raw").glob("*.gz"):
+                archive.unlink()
+            (root / "MNIST").mkdir(exist_ok=True)  # it may be left from a set whose folder raw was deleted
+            shutil.move(Path(temporary) / "MNIST" / "raw", root / "MNIST" / "raw")
+    except Exception as error:  # whatever went wrong on the way, the reader's two ways out are the same
+        raise RuntimeError(
+            f"MNIST could not be downloaded into {root}: {error}. Try again later, put the four files into "
+            f'{root / "MNIST" / "raw"} by hand, or use source="sample", which needs no download'
+        ) from error

@@ -13,14 +13,19 @@ def cobyla(cost: Callable, angles: np.ndarray, max_evaluations: int, trust_radiu
     """
     from scipy.optimize import minimize
 
-    least = len(angles) + 2
+    check_cobyla_budget(len(angles), max_evaluations)
+    minimize(cost, angles, method="COBYLA", options={"maxiter": max_evaluations, "rhobeg": trust_radius})
+
+
+def check_cobyla_budget(n_angles: int, max_evaluations: int, name: str = "max_evaluations") -> None:
+    """Raise ValueError where `max_evaluations`, the argument called `name`, is too few to move `n_angles` angles."""
+    least = n_angles + 2
     if max_evaluations < least:
         raise ValueError(
-            f"max_evaluations is {max_evaluations}, but COBYLA needs {least} for {len(angles)} angles: one for the "
+            f"{name} is {max_evaluations}, but COBYLA needs {least} for {n_angles} angles: one for the "
             f"start, one for each angle to lay its first simplex, one to move. Give {least} at the very least, ten "
             "times as many to learn, or take optimizer='spsa', which moves every two evaluations"
         )
-    minimize(cost, angles, method="COBYLA", options={"maxiter": max_evaluations, "rhobeg": trust_radius})
 
 
 def adam(

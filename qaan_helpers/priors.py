@@ -8,6 +8,7 @@ import numpy as np
 from .ansatz import qcbm_ansatz
 from .bits import check_bits
 from .execution import Exact, Shots
+from .optimisers import check_cobyla_budget
 from .qcbm import OPTIMISERS, QCBM, FitResult
 
 
@@ -114,8 +115,13 @@ class QCBMPrior:
         self.layers, self.entanglement, self.optimizer = layers, entanglement, optimizer
         if optimizer not in OPTIMISERS:
             raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(map(repr, OPTIMISERS))}")
-        self.max_evaluations = max_evaluations or OPTIMISERS[optimizer]
-        self.refit_evaluations = refit_evaluations or max(OPTIMISERS[optimizer] // 5, len(self.qcbm.angles) + 2)
+        usual, least = OPTIMISERS[optimizer], len(self.qcbm.angles) + 2
+        self.max_evaluations = usual if max_evaluations is None else max_evaluations
+        self.refit_evaluations = max(usual // 5, least) if refit_evaluations is None else refit_evaluations
+        for name in ("max_evaluations", "refit_evaluations"):
+            budget = _check_size(name, getattr(self, name))
+            if optimizer == "cobyla":
+                check_cobyla_budget(len(self.qcbm.angles), budget, name)
         self.last_fit: FitResult | None = None
         self._fitted = False
 
@@ -174,7 +180,10 @@ def make_prior(config: dict, execution=None) -> Prior:
     settings = dict(config)
     kind = settings.pop("kind", None)
     if kind not in PRIORS:
-        raise ValueError(f"prior kind is {kind!r}; this version knows {', '.join(map(repr, PRIORS))}")
+        raise ValueError(
+            f"prior kind is {kind!r}; this version knows {', '.join(map(repr, PRIORS))}. "
+            "A class of your own: put it into qaan_helpers.priors.PRIORS under its kind"
+        )
     if kind == "qcbm":
         named = settings.pop("execution")
         if execution is None and not isinstance(named, dict):

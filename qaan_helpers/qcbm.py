@@ -51,7 +51,8 @@ class QCBM:
         circuits, parameters = _in_bases(circuit, bases)
         self._runners = [self.execution.prepare(c, parameters) for c in circuits]
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
-        self.angles = self._rng.normal(0, 0.1, len(parameters))  # near the warm start's uniform, yet not on a saddle
+        self._n_angles = len(parameters)
+        self.angles = self._rng.normal(0, 0.1, self._n_angles)  # near the warm start's uniform, yet not on a saddle
 
     def probabilities(self, angles: np.ndarray | None = None, basis: int = 0) -> np.ndarray:
         """The model's distribution (2ⁿ,) in one basis, index = Σ_q bit_q · 2^q; frequencies where shots are drawn."""
@@ -91,11 +92,12 @@ class QCBM:
             raise ValueError(f"max_evaluations is {budget}; it must be 1 or more")
         if not 0 < epsilon < 1:
             raise ValueError(f"epsilon is {epsilon}; it clips probabilities, so it must lie between 0 and 1")
+        start = self._check_angles(self.angles)
         targets = [empirical(half) for half in np.hsplit(bits, len(self.bases))]
         with _Progress(budget, progress, callback) as watch:
             objective = _Objective(self._runners, targets, epsilon, self._rng, budget, watch)
             try:
-                objective.minimise(optimizer, self.angles, options)
+                objective.minimise(optimizer, start, options)
             finally:  # also when interrupted: the best angles so far are worth keeping
                 if objective.costs:
                     self.angles = objective.best_angles
@@ -103,8 +105,8 @@ class QCBM:
 
     def _check_angles(self, angles) -> np.ndarray:
         angles = np.asarray(angles, dtype=float)
-        if angles.shape != self.angles.shape or not np.isfinite(angles).all():
-            raise ValueError(f"angles must be {len(self.angles)} finite numbers, not shape {angles.shape}")
+        if angles.shape != (self._n_angles,) or not np.isfinite(angles).all():
+            raise ValueError(f"angles must be {self._n_angles} finite numbers, not shape {angles.shape}")
         return angles
 
 

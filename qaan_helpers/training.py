@@ -59,9 +59,10 @@ class Settings:
     def __post_init__(self):
         if self.binarisation not in BINARISATIONS:
             raise ValueError(f"binarisation is {self.binarisation!r}; choose one of {BINARISATIONS}")
-        for name, least in (("warm_up", 0), ("refresh", 1), ("fit_samples", 1), ("latent_noise", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {least} or more")
+        for name, least in (("warm_up", 0), ("refresh", 1), ("fit_samples", 1)):
+            _check_whole(name, getattr(self, name), least)
+        if not 0 <= self.latent_noise < math.inf:
+            raise ValueError(f"latent_noise is {self.latent_noise!r}; it must be 0 or more, and finite")
         if not 0 <= self.label_smoothing < 0.5 or not 0 < self.learning_rate < 1:
             raise ValueError("label_smoothing must lie in [0, 0.5) and learning_rate between 0 and 1")
 
@@ -77,7 +78,7 @@ class QAAN:
     def __init__(self, prior: Prior, device: str = "auto", seed: int = 0, **settings):
         if not isinstance(prior, Prior):
             raise ValueError(f"prior is {prior!r}; it needs latent_dim, fit(bits) and sample(n): QCBMPrior(8), say")
-        self.prior, self.seed = prior, seed
+        self.prior, self.seed = prior, _check_whole("seed", seed, 0)
         self.settings = Settings(**settings)
         self.device = _choose_device(device)
         with torch.random.fork_rng(devices=[]):
@@ -140,16 +141,22 @@ class QAAN:
         self.d_optimiser.step()
 
         discriminate.requires_grad_(False)  # the generator's step needs no gradients of D's weights
-        g_loss = _bce(discriminate(fakes), 1.0)
-        self.g_optimiser.zero_grad()
-        g_loss.backward()
-        self.g_optimiser.step()
-        discriminate.requires_grad_(True)
+        try:
+            g_loss = _bce(discriminate(fakes), 1.0)
+            self.g_optimiser.zero_grad()
+            g_loss.backward()
+            self.g_optimiser.step()
+        finally:  # also when interrupted: D must be able to learn when training goes on
+            discriminate.requires_grad_(True)
         means = real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
         return torch.stack([d_loss, g_loss, *means]).detach()
 
     def save(self, folder: str | Path) -> None:
-        """Write all that is needed to go on training bit for bit into `folder`: safetensors and JSON."""
+        """Write all that is needed to go on training bit for bit into `folder`: safetensors and JSON.
+
+        The last two saves stay. Saves of later epochs that lie there are of another run and are replaced.
+        Raises ValueError for a prior without config(), state() and load_state().
+        """
         if not all(hasattr(self.prior, name) for name in ("config", "state", "load_state")):
             raise ValueError(f"{type(self.prior).__name__} cannot be saved: it lacks config(), state(), load_state()")
         description = {
@@ -204,8 +211,10 @@ def train(gan: QAAN, digits: Digits, epochs: int = 20, batch_size: int = 64) -> 
     Each epoch past the warm-up, the prior is fitted to the bits of real images and its samples are the generator's
     latents. Raises ValueError before any work for fewer than one epoch or a batch size below 1.
     """
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs is {epochs} and batch_size {batch_size}; both must be 1 or more")
+    if not isinstance(digits, Digits):
+        raise ValueError(f"digits is a {type(digits).__name__}; load_mnist() or Digits(images, labels) makes Digits")
+    _check_whole("epochs", epochs, 1)
+    _check_whole("batch_size", batch_size, 1)
     return _epochs(gan, digits.to(gan.device), epochs, min(batch_size, len(digits)))
 
 
@@ -263,6 +272,12 @@ def _play_epoch(gan, digits, batch_size):
 
 def _bce(logits, target):
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+
+def _check_whole(name, value, least):
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of {least} or more")
+    return int(value)
 
 
 def _choose_device(device):

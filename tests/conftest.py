@@ -1,0 +1,17 @@
+"""Tests, and the notebooks run beside them, see the bundled digits only, whatever MNIST the user has on disk."""
+
+import os
+import tempfile
+
+import pytest
+
+_NO_MNIST = tempfile.TemporaryDirectory(prefix="qaan-no-mnist-")  # goes when the interpreter does
+os.environ["QAAN_DATA"] = _NO_MNIST.name
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """These networks are too small to share; where something else runs too, threads that wait for each other crawl."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,221 @@
+"""The command line: the same as the package does, without a notebook."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import qaan_helpers as qh
+from qaan_helpers.__main__ import main
+
+DATA = ["--source", "sample", "--digits", "7"]
+TINY = [*DATA, "--qubits=3", "--layers=1", "--evaluations=40", "--refit-evaluations=40", "--batch-size=100"]
+
+
+def train(out, *more):
+    return main(["train", *TINY, "--device", "cpu", "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert train(folder, "--epochs", "2", "--seed", "4") == 0
+    return folder
+
+
+@pytest.fixture
+def run_folder(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def complaint(capsys):
+    """What was said on stderr, which must be one line of plain words."""
+    said = capsys.readouterr().err.strip()
+    assert "Traceback" not in said
+    assert said.startswith("error: ")
+    assert "\n" not in said
+    return said
+
+
+def test_train_saves_each_epoch_with_the_settings_asked_for(trained):
+    gan = qh.QAAN.load(trained)
+    assert [report.epoch for report in gan.history] == [1, 2]
+    assert gan.seed == 4
+    expected = {"kind": "qcbm", "n_qubits": 3, "layers": 1, "max_evaluations": 40, "refit_evaluations": 40}
+    assert gan.prior.config() | expected == gan.prior.config()
+    assert sorted(path.name.split(".")[0] for path in trained.glob("*.json")) == ["epoch_000001", "epoch_000002"]
+
+
+def test_train_goes_on_where_it_stopped_as_if_never_stopped(run_folder, tmp_path, capsys):
+    assert train(run_folder, "--epochs", "3") == 0
+    said = capsys.readouterr()
+    assert "holds 2 epochs" in said.out
+    assert "python -m qaan_helpers sample" in said.out
+    assert "3/3" in said.err  # the bar
+    assert train(tmp_path / "whole", "--epochs", "3", "--seed", "4") == 0
+    stopped, whole = qh.QAAN.load(run_folder), qh.QAAN.load(tmp_path / "whole")
+    assert stopped.epoch == 3
+    assert (stopped.sample(8) == whole.sample(8)).all()
+
+
+def test_train_says_when_there_is_nothing_left_to_do(run_folder, capsys):
+    assert train(run_folder, "--epochs", "2") == 0
+    assert "2 epochs already; --epochs 12 would" in capsys.readouterr().out
+    assert qh.QAAN.load(run_folder).epoch == 2
+
+
+@pytest.mark.parametrize("kind", ["uniform", "product"])
+def test_train_takes_the_classical_priors(tmp_path, kind):
+    assert train(tmp_path, "--prior", kind, "--epochs", "1") == 0
+    assert qh.QAAN.load(tmp_path).prior.config() == {"kind": kind, "latent_dim": 3}
+
+
+def test_train_passes_every_choice_of_the_circuit_on(tmp_path):
+    choices = ["--shots", "50", "--bases", "zo", "--entanglement", "linear", "--optimizer", "spsa"]
+    assert train(tmp_path, *choices, "--epochs", "1") == 0
+    config = qh.QAAN.load(tmp_path).prior.config()
+    assert config["execution"] == {"shots": 50}
+    assert [config[name] for name in ("bases", "entanglement", "optimizer")] == ["zo", "linear", "spsa"]
+
+
+def test_train_keeps_the_epochs_before_an_interrupt(tmp_path, monkeypatch, capsys):
+    import qaan_helpers.training as training
+
+    def stopped(gan, digits, epochs, batch_size):
+        yield next(original(gan, digits, epochs, batch_size))
+        raise KeyboardInterrupt
+
+    original = training.train
+    monkeypatch.setattr(training, "train", stopped)
+    assert train(tmp_path, "--epochs", "5") == 130
+    assert "last complete epoch is saved" in capsys.readouterr().err
+    assert qh.QAAN.load(tmp_path).epoch == 1
+
+
+def test_sample_draws_what_the_run_draws_into_a_png(run_folder, tmp_path, capsys):
+    assert main(["sample", str(run_folder), "-n", "20"]) == 0
+    assert "20 digits drawn into" in capsys.readouterr().out
+    images = qh.QAAN.load(run_folder).sample(20)
+    with Image.open(run_folder / "digits.png") as drawn:
+        assert drawn.size == (16 * 30 + 2, 2 * 30 + 2)
+        sheet = np.asarray(drawn.convert("L")) / 255
+    last = sheet[32:60, 3 * 30 + 2 : 4 * 30]  # the fourth of the second row
+    assert np.abs(last - (1 - images[19, 0].numpy())).max() < 0.01  # ink on paper
+    assert main(["sample", str(run_folder), "-n", "3", "--out", str(tmp_path / "three.png")]) == 0
+    with Image.open(tmp_path / "three.png") as drawn:
+        assert drawn.size == (3 * 30 + 2, 30 + 2)
+
+
+def test_help_and_evaluate_in_a_process_of_their_own(run_folder):
+    """Without pytest around: nothing but the answer is said, no warning of a library's either."""
+    command = [sys.executable, "-m", "qaan_helpers"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
+    assert all(name in shown.stdout for name in ("train", "sample", "evaluate"))
+    scored = subprocess.run(
+        [*command, "evaluate", *DATA, str(run_folder), "-n", "40"], capture_output=True, text=True, check=True
+    )
+    assert scored.stderr == ""
+    table = [line.split() for line in scored.stdout.splitlines()]
+    assert ["drawn", "real"] in table
+    rows = {" ".join(words[:-2]): words[-2:] for words in table}
+    assert 1 <= float(rows["Inception Score"][0]) <= 10
+    assert 1 <= float(rows["Inception Score"][1]) < 1.2  # of one digit
+    assert float(rows["Fréchet distance"][0]) > 0
+    assert rows["share taken for a 7"][1] in ("97.0%", "98.0%", "99.0%", "100.0%")
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
+def test_each_command_has_a_help(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "digits"), [("3,7,9", (3, 7, 9)), ("0-9", tuple(range(10))), ("0-2,8", (0, 1, 2, 8)), ("5", (5,))]
+)
+def test_digits_may_be_listed_or_given_as_a_range(text, digits):
+    from qaan_helpers.__main__ import _digits
+
+    assert _digits(text) == digits
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--digits", "11"], "digits has [11]"),
+        (["--digits", "7-3"], "digits is empty"),
+        (["--qubits", "0"], "n_qubits is 0"),
+        (["--prior", "product", "--qubits", "0"], "latent_dim is 0"),
+        (["--layers", "0"], "layers is 0"),
+        (["--shots", "-5"], "shots is -5"),
+        (["--evaluations", "5"], "max_evaluations is 5, but COBYLA needs 11"),
+        (["--refit-evaluations", "5"], "refit_evaluations is 5, but COBYLA needs 11"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--epochs", "-1"], "epochs is -1"),
+        (["--batch-size", "0"], "batch_size is 0"),
+    ],
+)
+def test_train_refuses_what_cannot_work_before_any_work(tmp_path, capsys, arguments, message):
+    assert train(tmp_path / "run", *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_refusals_are_one_line(tmp_path, capsys):
+    assert train(tmp_path / "run", "--shots", "0") == 2
+    assert "shots is 0" in complaint(capsys)
+    assert main(["sample", str(tmp_path)]) == 2
+    assert "holds no checkpoint" in complaint(capsys)
+    assert main(["evaluate", str(tmp_path / "nowhere"), *DATA]) == 2
+    assert "holds no checkpoint" in complaint(capsys)
+
+
+def test_a_seed_below_nought_is_refused(tmp_path, capsys):
+    assert train(tmp_path / "run", "--seed", "-1") == 2
+    assert "non-negative" in complaint(capsys)
+
+
+def test_sample_refuses_no_digits_and_a_place_that_is_not_there(run_folder, capsys):
+    assert main(["sample", str(run_folder), "-n", "0"]) == 2
+    assert "n_samples is 0" in complaint(capsys)
+    assert main(["sample", str(run_folder), "--out", str(run_folder / "nowhere" / "digits.png")]) == 2
+    assert "nowhere" in complaint(capsys)
+
+
+def test_a_damaged_run_is_refused(run_folder, capsys):
+    for path in run_folder.glob("*.safetensors"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert train(run_folder, "--epochs", "3") == 2
+    assert "not what was saved" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["paint"],
+        ["train", "--digits", "three"],
+        ["train", "--prior", "gauss"],
+        ["train", "--optimizer", "bfgs"],
+        ["train", "--entanglement", "ring"],
+        ["train", "--bases", "x"],
+        ["train", "--device", "tpu"],
+        ["train", "--source", "web"],
+        ["train", "--epochs", "many"],
+        ["sample"],
+    ],
+)
+def test_arguments_that_do_not_exist_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "error:" in said and "Traceback" not in said

@@ -1,0 +1,247 @@
+"""Figures: the numbers behind each, and that it can be drawn, shown with its alternative text, and kept small."""
+
+import base64
+import functools
+import io
+import math
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+import qaan_helpers as qh
+from qaan_helpers import plots
+
+MOST_BYTES = 120_000  # of a picture in a notebook
+
+
+@functools.cache
+def real_digits():
+    return qh.load_mnist((3, 7, 9), "test", "sample").images
+
+
+@pytest.fixture
+def images():
+    return real_digits()
+
+
+def report(epoch, cost=math.nan, bits_entropy=math.nan, correlation=math.nan):
+    return qh.Report(epoch, 1.0 + epoch, 2.0 + epoch, 0.6, 0.3, cost, bits_entropy, correlation, 1.0, 0.5)
+
+
+HISTORY = [report(1), report(2, 4.5, 3.5, 1.25), report(3), report(4, 4.0, 3.25, 1.5)]
+
+FIGURES = {
+    "digit_grid": lambda: plots.digit_grid(real_digits()[:64], "64 real digits"),
+    "distributions": lambda: plots.distributions({"data": np.full(8, 1 / 8), "circuit": np.eye(8)[2]}, "Two of them"),
+    "cost_curves": lambda: plots.cost_curves({"cobyla": np.linspace(3, 1, 50)}, "Costs", floor=0.9, shaded=12),
+    "pair_tables": lambda: plots.pair_tables({"real": np.eye(4), "drawn": np.ones((4, 4))}, "Pairs", "nats"),
+    "loss_curves": lambda: plots.loss_curves(HISTORY),
+    "prior_curves": lambda: plots.prior_curves(HISTORY, n_bits=6),
+}
+
+
+def png(figure):
+    """The figure as a PNG; a warning (a missing glyph, a layout that fails) is an error."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    return buffer.getvalue()
+
+
+def lines(axis):
+    """The lines of an axes by their labels, as (x, y)."""
+    return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines}
+
+
+def legend(axis):
+    return [text.get_text() for text in axis.get_legend().get_texts()]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_can_be_drawn_small_and_has_a_title(name):
+    figure = FIGURES[name]()
+    assert isinstance(figure, Figure)
+    assert figure.get_suptitle()
+    drawn = png(figure)
+    assert len(drawn) <= MOST_BYTES
+    assert len(set(Image.open(io.BytesIO(drawn)).convert("L").tobytes())) > 2  # not a blank sheet
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "digit_grid"])
+def test_every_axis_says_what_it_measures(name):
+    for axis in FIGURES[name]().axes:
+        assert axis.get_ylabel()
+        assert axis.get_xlabel() or axis.get_label() == "<colorbar>"
+
+
+def test_figures_leave_pyplot_alone():
+    before = plt.get_fignums()
+    for figure in FIGURES.values():
+        figure()
+    assert plt.get_fignums() == before
+
+
+# Each one
+
+
+@pytest.mark.parametrize(
+    ("n", "columns", "shape"), [(20, 8, (3, 8)), (5, 16, (1, 5)), (16, 4, (4, 4)), (1, 16, (1, 1))]
+)
+def test_digit_grid_holds_every_image_in_its_place(images, n, columns, shape):
+    (axis,) = plots.digit_grid(images[:n], "digits", columns).axes
+    (sheet,) = [image.get_array() for image in axis.images]
+    rows, across = shape
+    assert sheet.shape == (30 * rows, 30 * across)
+    for i in range(n):
+        top, left = 30 * (i // across) + 1, 30 * (i % across) + 1
+        assert np.allclose(sheet[top : top + 28, left : left + 28], images[i, 0])
+    assert sheet.sum() == pytest.approx(images[:n].sum().item(), rel=1e-4)  # and nothing else
+    assert axis.images[0].get_clim() == (0, 1)
+    assert axis.images[0].get_cmap()(0.0)[:3] == (1, 1, 1)  # paper is white, as nothing is 0
+
+
+def test_digit_grid_takes_images_that_carry_gradients(images):
+    assert png(plots.digit_grid(images[:4].clone().requires_grad_()))
+
+
+def test_distributions_draw_a_bar_a_state_for_each_model():
+    data, model = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.4, 0.3, 0.2, 0.1])
+    (axis,) = plots.distributions({"data": data, "circuit": model}, "title").axes
+    bars = {container.get_label(): container for container in axis.containers}
+    assert legend(axis) == ["data", "circuit"]
+    for name, p in (("data", data), ("circuit", model)):
+        assert [bar.get_height() for bar in bars[name]] == pytest.approx(list(p))
+        assert [round(bar.get_x() + bar.get_width() / 2) for bar in bars[name]] == [0, 1, 2, 3]
+    edges = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for name in bars for bar in bars[name])
+    assert all(right <= left + 1e-9 for (_, right), (left, _) in zip(edges, edges[1:], strict=False))
+    assert bars["data"][0].get_facecolor() != bars["circuit"][0].get_facecolor()
+
+
+def test_distributions_write_qubit_0_on_the_left():
+    (axis,) = plots.distributions({"data": np.full(8, 1 / 8)}, "title").axes
+    labels = [text.get_text() for text in axis.get_xticklabels()]
+    assert labels == ["000", "100", "010", "110", "001", "101", "011", "111"]
+    assert labels == ["".join(map(str, row)) for row in qh.from_index(np.arange(8), 3)]
+
+
+def test_distributions_over_many_states_have_no_label_for_each():
+    (axis,) = plots.distributions({"data": np.full(64, 1 / 64)}, "title").axes
+    assert len(axis.get_xticklabels()) < 20
+
+
+def test_cost_curves_show_what_was_tried_and_the_best_so_far():
+    costs = np.array([3.0, 4.0, 2.0, 2.5, 1.0])
+    (axis,) = plots.cost_curves({"cobyla": costs, "spsa": costs + 1}, "title", floor=0.5, shaded=3).axes
+    assert lines(axis)["cobyla"] == ([1, 2, 3, 4, 5], [3, 3, 2, 2, 1])
+    assert lines(axis)["spsa"] == ([1, 2, 3, 4, 5], [4, 4, 3, 3, 2])
+    dots = [line for line in axis.lines if line.get_marker() == "."]
+    assert [list(line.get_ydata()) for line in dots] == [list(costs), list(costs + 1)]
+    assert set(lines(axis)["a perfect model"][1]) == {0.5}
+    assert [patch.get_label() for patch in axis.patches] == ["first simplex: 3 evaluations"]
+    assert axis.patches[0].get_extents().width > 0
+    assert axis.get_ylabel() == "cost (nats)"
+    by_name = {line.get_label(): line for line in axis.lines}
+    assert by_name["cobyla"].get_color() != by_name["spsa"].get_color()
+    assert by_name["cobyla"].get_linestyle() != by_name["spsa"].get_linestyle()  # readable in grey
+
+
+def test_cost_curves_without_floor_or_shade():
+    (axis,) = plots.cost_curves({"adam": np.array([2.0, 1.0])}, "title", xlabel="step").axes
+    assert legend(axis) == ["adam"]
+    assert axis.get_xlabel() == "step"
+    assert len(axis.patches) == 0
+
+
+def test_pair_tables_share_one_scale_and_leave_the_diagonal_out():
+    first = np.array([[9, 0.1, 0.2], [0.1, 9, 0.3], [0.2, 0.3, 9]])
+    figure = plots.pair_tables({"real": first, "drawn": 2 * first}, "title", "mutual information (nats)")
+    left, right, bar = figure.axes
+    assert [left.get_title(), right.get_title()] == ["real", "drawn"]
+    assert bar.get_ylabel() == "mutual information (nats)"
+    for axis, table in ((left, first), (right, 2 * first)):
+        shown = np.ma.filled(axis.images[0].get_array(), np.nan)
+        assert np.isnan(np.diag(shown)).all()
+        off = ~np.eye(3, dtype=bool)
+        assert np.allclose(shown[off], table[off])
+        assert axis.images[0].get_clim() == pytest.approx((0, 0.6))
+        assert axis.images[0].get_cmap().name == "cividis"
+
+
+def test_pair_tables_of_one_table():
+    assert len(plots.pair_tables({"real": np.eye(3) + 0.5}, "title", "nats").axes) == 2  # the table and its scale
+
+
+def test_loss_curves_show_both_losses_and_both_verdicts():
+    left, right = plots.loss_curves(HISTORY).axes
+    assert lines(left) == {
+        "discriminator": ([1, 2, 3, 4], [2, 3, 4, 5]),
+        "generator": ([1, 2, 3, 4], [3, 4, 5, 6]),
+    }
+    verdicts = lines(right)
+    assert verdicts["real, D(x)"] == ([1, 2, 3, 4], [0.6] * 4)
+    assert verdicts["drawn, D(G(z))"] == ([1, 2, 3, 4], [0.3] * 4)
+    assert right.get_ylim() == (0, 1)
+
+
+def test_prior_curves_show_the_fitted_epochs_between_their_bounds():
+    (axis,) = plots.prior_curves(HISTORY, n_bits=6).axes
+    shown = lines(axis)
+    assert shown["the prior that was fitted"] == ([2, 4], [4.5, 4.0])
+    assert shown["a perfect model"] == ([2, 4], [3.5, 3.25])
+    assert shown["best product of Bernoullis"] == ([2, 4], [4.75, 4.75])
+    assert shown["uniform"][1] == pytest.approx([6 * math.log(2)] * 2)
+    assert sorted(legend(axis)) == sorted(shown)
+
+
+def test_prior_curves_of_a_history_without_fits_can_be_drawn():
+    assert png(plots.prior_curves([report(1)], n_bits=6))
+
+
+# In a notebook, and in a file
+
+
+def test_show_gives_a_small_png_with_its_alternative_text(images, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    alt = "Sixty-four real digits in four rows."
+    plots.show(plots.digit_grid(images[:64], "real digits"), alt)
+    (output,) = shown
+    data, metadata = output._repr_mimebundle_()  # what a notebook stores
+    picture = base64.b64decode(data["image/png"])
+    assert len(picture) <= MOST_BYTES
+    with Image.open(io.BytesIO(picture)) as drawn:
+        assert drawn.format == "PNG"
+        assert metadata["image/png"]["alt"] == alt
+        assert metadata["image/png"]["width"] == drawn.width
+
+
+def test_a_gif_has_a_frame_for_each_batch_and_rests_on_the_last(images, tmp_path):
+    grids = [images[8 * i : 8 * i + 8] for i in range(5)]
+    path = plots.save_gif(grids, tmp_path / "progress.gif", columns=4, milliseconds=120)
+    assert path == tmp_path / "progress.gif"
+    with Image.open(path) as gif:
+        assert gif.format == "GIF"
+        assert gif.n_frames == 5
+        assert gif.info["loop"] == 0
+        durations, frames = [], []
+        for i in range(5):
+            gif.seek(i)
+            durations.append(gif.info["duration"])
+            frames.append(np.asarray(gif.convert("L")) / 255)
+    assert durations == [120, 120, 120, 120, 2000]
+    for frame, grid in zip(frames, grids, strict=True):
+        assert frame.shape == (2 * (2 * 30 + 2), 2 * (4 * 30 + 2))  # twice the size, two dots between images
+        first = frame[4:60:2, 4:60:2]
+        assert np.abs(first - (1 - grid[0, 0].numpy())).max() < 0.02  # ink on paper
+    assert not np.array_equal(frames[0], frames[-1])
+
+
+def test_a_gif_takes_a_path_as_text(images, tmp_path):
+    path = plots.save_gif([images[:2], images[2:4]], str(tmp_path / "two.gif"))
+    with Image.open(path) as gif:
+        assert gif.n_frames == 2

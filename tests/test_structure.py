@@ -1,0 +1,271 @@
+"""The design, held: the names promised, who may import whom, what must not occur anywhere."""
+
+import ast
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qaan_helpers as qh
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "qaan_helpers"
+SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.glob("*.py"))}
+MODULES = sorted(set(SOURCES) - {"__init__"})
+SCRIPTS = {path.stem: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.glob("data/*.py"))}
+NOTEBOOKS = [p for p in sorted((ROOT / "notebooks").rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+# Who may import whom: a module knows the floors below its own, and of its own floor only what BESIDE names.
+FLOOR = {
+    **dict.fromkeys(("mnist", "bits", "dcgan", "ansatz", "losses", "optimisers", "checkpoints"), 0),
+    **dict.fromkeys(("execution", "metrics"), 1),
+    **{"qcbm": 2, "priors": 3, "training": 4, "plots": 5, "notebook": 5, "__main__": 6},
+}
+BESIDE = {("losses", "bits")}
+QISKIT = {"ansatz": None, "execution": None, "qcbm": {"QuantumCircuit", "ParameterVector"}}  # None: all of it
+REMOVED_FROM_QISKIT = {"execute", "assemble", "Aer", "BasicAer", "QuantumInstance", "opflow", "IBMQ"}
+
+# Every name of the contract with its arguments, in order, and their defaults (None where there is none or any will do).
+CALLS = {
+    "load_mnist": {"digits": (3, 7, 9), "split": "train", "source": "auto", "root": None},
+    "Generator": {"latent_dim": 8},
+    "Discriminator": {"latent_dim": 8},
+    "qcbm_ansatz": {"n_qubits": 8, "layers": 2, "entanglement": "full", "warm_start": True},
+    "QCBM": {"circuit": None, "execution": None, "seed": 0},
+    "QCBM.fit": {"bits": None, "optimizer": "cobyla", "max_evaluations": None, "epsilon": 1e-8},
+    "QCBM.sample": {"n_samples": None},
+    "QCBM.probabilities": {},
+    "Exact": {},
+    "Shots": {"shots": 2000, "noise_model": None, "backend": None},
+    "Primitive": {"sampler": None, "shots": 2000, "pass_manager": None},
+    "UniformPrior": {"latent_dim": 8},
+    "ProductPrior": {"latent_dim": 8},
+    "QCBMPrior": {"n_qubits": 8, "layers": 2, "bases": "z"},
+    "QAAN": {"prior": None, "device": "auto", "seed": 0},
+    "QAAN.sample": {"n_samples": 64},
+    "QAAN.save": {"folder": None},
+    "QAAN.load": {"folder": None},
+    "train": {"gan": None, "digits": None, "epochs": 20, "batch_size": 64},
+    "inception_score": {"images": None},
+    "frechet_distance": {"images": None, "reference": None},
+    "class_coverage": {"images": None},
+}
+
+
+def tree(source):
+    return ast.walk(ast.parse(source))
+
+
+def identifiers(source):
+    """Every name that the code uses; words in texts and comments are none."""
+    for node in tree(source):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.alias):
+            yield from node.name.split(".")
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from node.module.split(".")
+
+
+def own_imports(source):
+    """The modules of ours that a module imports, wherever in it."""
+    found = set()
+    for node in tree(source):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qaan_helpers"):
+            found.add(f"absolute {node.module}")
+        elif isinstance(node, ast.Import):
+            found |= {f"absolute {a.name}" for a in node.names if a.name.startswith("qaan_helpers")}
+    return found
+
+
+def foreign_imports(source):
+    """What a module imports from elsewhere: {top package: names}."""
+    found = {}
+    for node in tree(source):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found.setdefault(alias.name.split(".")[0], set()).add(alias.name)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.setdefault(node.module.split(".")[0], set()).update(alias.name for alias in node.names)
+    return found
+
+
+def importers_of(*packages):
+    return {m for m, source in SOURCES.items() if foreign_imports(source).keys() & set(packages)}
+
+
+def cells(path, kind="code"):
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
+
+
+# The contract
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_contracts_names_take_the_contracts_arguments(name):
+    thing = qh
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    given = {k: v for k, v in inspect.signature(thing).parameters.items() if k != "self"}
+    expected = CALLS[name]
+    assert list(given)[: len(expected)] == list(expected)
+    for argument, default in expected.items():
+        if default is not None:
+            assert given[argument].default == default
+    if name not in ("QCBM.probabilities", "Exact"):
+        rest = list(given.values())[len(expected) :]
+        assert all(p.default is not p.empty or p.kind == p.VAR_KEYWORD for p in rest)  # the contract's call is enough
+
+
+def test_results_and_reports_have_the_contracts_fields():
+    promised = {
+        qh.Report: {"epoch", "d_loss", "g_loss", "d_real", "d_fake", "prior_cost", "seconds"},
+        qh.FitResult: {"costs", "best_cost", "n_evaluations", "n_circuits", "seconds", "angles"},
+        qh.Digits: {"images", "labels", "source"},
+    }
+    for kind, fields in promised.items():
+        assert fields <= set(inspect.signature(kind).parameters)
+
+
+def test_every_export_is_listed_once_and_says_what_it_is():
+    assert {name.split(".")[0] for name in CALLS} | {"Digits", "FitResult", "Prior", "Report"} <= set(qh.__all__)
+    assert len(set(qh.__all__)) == len(qh.__all__)
+    for name in qh.__all__:
+        assert inspect.getdoc(getattr(qh, name)), f"{name} has no docstring"
+    assert set(qh.__all__) <= set(dir(qh))
+
+
+def test_every_module_says_what_it_is_and_can_be_reached():
+    for module in MODULES:
+        assert ast.get_docstring(ast.parse(SOURCES[module])), f"{module}.py has no docstring"
+        if module != "__main__":
+            assert inspect.ismodule(getattr(qh, module))
+
+
+def test_a_name_that_does_not_exist_is_told_from_those_that_do():
+    with pytest.raises(AttributeError, match="has no 'QBM'; it has .*QCBM"):
+        _ = qh.QBM
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, qaan_helpers; qaan_helpers.__version__; dir(qaan_helpers); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    heavy = {"torch", "torchvision", "qiskit", "qiskit_aer", "scipy", "numpy", "matplotlib", "IPython"}
+    assert not heavy & set(loaded.split())
+
+
+# Who may import whom
+
+
+def test_every_module_has_a_floor():
+    assert sorted(FLOOR) == MODULES
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_knows_only_the_floors_below(module):
+    for other in own_imports(SOURCES[module]):
+        assert other in FLOOR, f"{module} imports {other}"
+        assert FLOOR[other] < FLOOR[module] or (module, other) in BESIDE, f"{module} imports {other}"
+
+
+def test_qiskit_lives_in_two_modules_and_in_a_third_by_its_types():
+    assert importers_of("qiskit", "qiskit_aer") == set(QISKIT)
+    for module, allowed in QISKIT.items():
+        imported = foreign_imports(SOURCES[module])
+        if allowed is not None:
+            assert imported.get("qiskit", set()) <= allowed
+            assert "qiskit_aer" not in imported
+
+
+def test_pictures_are_drawn_in_plots_and_for_notebooks_only():
+    assert importers_of("matplotlib") <= {"plots", "notebook"}
+    assert importers_of("IPython", "ipywidgets") <= {"plots", "notebook"}
+
+
+def test_the_quantum_side_knows_no_networks():
+    assert not importers_of("torch") & {"ansatz", "execution", "losses", "qcbm", "priors"}
+
+
+# What must not occur
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_no_name_that_qiskit_has_removed(module):
+    assert not REMOVED_FROM_QISKIT & set(identifiers(SOURCES[module]))
+
+
+@every_notebook
+def test_no_name_that_qiskit_has_removed_in_a_notebook(path):
+    for cell in cells(path):
+        code = re.sub(r"^\s*[%!].*$", "pass", "".join(cell["source"]), flags=re.MULTILINE)
+        assert not REMOVED_FROM_QISKIT & set(identifiers(code))
+
+
+def test_no_pickle():
+    for module, source in SOURCES.items():
+        assert not {"pickle", "dill", "joblib", "cloudpickle"} & set(foreign_imports(source)), module
+        for node in tree(source):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in ("torch.load", "torch.save"), module
+                assert called != "np.load" or "allow_pickle=False" in ast.unparse(node), module
+
+
+@pytest.mark.parametrize("name", SOURCES | SCRIPTS)
+def test_functions_fit_a_screen(name):
+    for node in tree((SOURCES | SCRIPTS)[name]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 50, f"{name}.{node.name}"
+
+
+def test_no_text_names_a_place_on_a_developers_machine():
+    places = "|".join(("home", "root", "tmp", "Users", "work"))
+    pattern = re.compile(rf"(?<![\w.:}}/-])/({places})/\w|[A-Z]:\\+Users\\")
+    suffixes = {".py", ".ipynb", ".md", ".toml", ".txt", ".cfg", ".yml", ".yaml", ".json", ".cff", ""}
+    made_here = {"build", "dist", "runs", "__pycache__", ".ipynb_checkpoints"}  # by building and running, not by us
+    tops = [p for p in ROOT.iterdir() if not p.name.startswith(".") or p.name in (".ci", ".github", ".gitignore")]
+    files = [p for top in tops for p in [top, *top.rglob("*")] if p.is_file() and p.suffix in suffixes]
+    read = [p for p in files if not made_here & set(p.parts) and "egg-info" not in str(p)]
+    assert PACKAGE / "training.py" in read and ROOT / "Makefile" in read
+    found = {
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in read
+        for match in pattern.finditer(path.read_text(encoding="utf-8", errors="replace"))
+    }
+    assert not found
+
+
+# Notebooks, as they are stored
+
+
+@every_notebook
+def test_a_notebook_is_stored_as_it_ran_from_top_to_bottom(path):
+    ran = [cell for cell in cells(path) if "".join(cell["source"]).strip()]
+    assert [cell["execution_count"] for cell in ran] == list(range(1, len(ran) + 1))
+    assert any(cell["outputs"] for cell in ran)
+
+
+@every_notebook
+def test_a_notebook_holds_no_errors_and_no_warnings(path):
+    for cell in cells(path):
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error"
+            assert output.get("name") != "stderr" or "Warning" not in "".join(output["text"])
+
+
+@every_notebook
+def test_a_notebook_and_its_pictures_are_small(path):
+    assert path.stat().st_size <= 1_000_000
+    for cell in cells(path):
+        for output in cell["outputs"]:
+            picture = "".join(output.get("data", {}).get("image/png", ""))
+            assert len(picture) * 3 // 4 <= 120_000
