@@ -65,7 +65,7 @@ def total_correlation(bits: np.ndarray) -> float:
 
 
 def mutual_information(bits: np.ndarray) -> np.ndarray:
-    """The mutual information of each pair of columns of `bits` (N, n), in nats, as (n, n); entropies on the diagonal."""
+    """The mutual information in nats of all pairs of columns of `bits` (N, n): (n, n), entropies on the diagonal."""
     n = bits.shape[1]
     single = [entropy(bits[:, [i]]) for i in range(n)]
     table = np.diag(single)

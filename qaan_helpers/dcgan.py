@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 KERNEL = {"kernel_size": 5, "stride": 2, "padding": 2, "bias": False}
-WIDTHS = (32, 64)  # channels after the first and the second convolution
+WIDTHS = (24, 48)  # channels after the first and the second convolution
 
 
 class Discriminator(nn.Module):
@@ -19,12 +19,12 @@ class Discriminator(nn.Module):
         self.latent_dim = _check_latent_dim(latent_dim)
         first, second = WIDTHS
         self.convolutions = nn.Sequential(  #                    (N, 1, 28, 28)
-            nn.Conv2d(1, first, **KERNEL),  #                    (N, 32, 14, 14)
+            nn.Conv2d(1, first, **KERNEL),  #                    (N, 24, 14, 14)
             nn.LeakyReLU(0.2),
-            nn.Conv2d(first, second, **KERNEL),  #               (N, 64, 7, 7)
+            nn.Conv2d(first, second, **KERNEL),  #               (N, 48, 7, 7)
             nn.BatchNorm2d(second),
             nn.LeakyReLU(0.2),
-            nn.Flatten(),  #                                     (N, 3136)
+            nn.Flatten(),  #                                     (N, 2352)
         )
         self.hidden = nn.Sequential(nn.Linear(second * 7 * 7, latent_dim), nn.Tanh())  # (N, latent_dim)
         self.verdict = nn.Linear(latent_dim, 1)  #               (N, 1)
@@ -54,10 +54,10 @@ class Generator(nn.Module):
         first, second = WIDTHS
         self.layers = nn.Sequential(  #                                         (N, latent_dim)
             nn.Linear(latent_dim, second * 7 * 7, bias=False),
-            nn.Unflatten(1, (second, 7, 7)),  #                                 (N, 64, 7, 7)
+            nn.Unflatten(1, (second, 7, 7)),  #                                 (N, 48, 7, 7)
             nn.BatchNorm2d(second),
             nn.ReLU(),
-            nn.ConvTranspose2d(second, first, output_padding=1, **KERNEL),  #   (N, 32, 14, 14)
+            nn.ConvTranspose2d(second, first, output_padding=1, **KERNEL),  #   (N, 24, 14, 14)
             nn.BatchNorm2d(first),
             nn.ReLU(),
             nn.ConvTranspose2d(first, 1, output_padding=1, **KERNEL),  #        (N, 1, 28, 28)

@@ -11,6 +11,8 @@ from .execution import Exact, Shots
 from .optimisers import check_cobyla_budget
 from .qcbm import OPTIMISERS, QCBM, FitResult
 
+REFIT_TRUST_RADIUS = 0.1  # radians: COBYLA's first step where the angles are nearly right already
+
 
 @runtime_checkable
 class Prior(Protocol):
@@ -115,9 +117,10 @@ class QCBMPrior:
         self.layers, self.entanglement, self.optimizer = layers, entanglement, optimizer
         if optimizer not in OPTIMISERS:
             raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(map(repr, OPTIMISERS))}")
-        usual, least = OPTIMISERS[optimizer], len(self.qcbm.angles) + 2
+        usual = OPTIMISERS[optimizer]
+        few = len(self.qcbm.angles) + 62 if optimizer == "cobyla" else usual // 10  # a simplex and sixty moves
         self.max_evaluations = usual if max_evaluations is None else max_evaluations
-        self.refit_evaluations = max(usual // 5, least) if refit_evaluations is None else refit_evaluations
+        self.refit_evaluations = few if refit_evaluations is None else refit_evaluations
         for name in ("max_evaluations", "refit_evaluations"):
             budget = _check_size(name, getattr(self, name))
             if optimizer == "cobyla":
@@ -133,6 +136,8 @@ class QCBMPrior:
     def fit(self, bits: np.ndarray, **options) -> float:
         """Fit the circuit to bits (N, latent_dim); return its cost in nats, and keep the whole story in `last_fit`."""
         budget = self.refit_evaluations if self._fitted else self.max_evaluations
+        if self._fitted and self.optimizer == "cobyla":
+            options = {"trust_radius": REFIT_TRUST_RADIUS} | options
         self.last_fit = self.qcbm.fit(bits, self.optimizer, budget, **options)
         self._fitted = True
         return self.last_fit.best_cost

@@ -48,7 +48,7 @@ class Settings:
     latent_noise: standard deviation of the Gaussian added to the ±1 latents.
     """
 
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
     label_smoothing: float = 0.1
     warm_up: int = 1
     refresh: int = 1

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import qaan_helpers as qh
+from qaan_helpers import dcgan
 
 
 def real_digits(n=16):
@@ -72,7 +73,8 @@ def test_features_depend_on_the_images():
 def test_the_networks_mirror_each_other():
     down = [layer.weight.shape for layer in layers(qh.Discriminator(8), nn.Conv2d | nn.Linear)]
     up = [layer.weight.shape for layer in layers(qh.Generator(8), nn.ConvTranspose2d | nn.Linear)]
-    assert [tuple(shape) for shape in down[:2]] == [(32, 1, 5, 5), (64, 32, 5, 5)]
+    first, second = dcgan.WIDTHS
+    assert [tuple(shape) for shape in down[:2]] == [(first, 1, 5, 5), (second, first, 5, 5)]
     assert up[1:] == [down[1], down[0]]  # a transposed convolution's weight has its input's channels first
     assert tuple(up[0]) == tuple(down[2])[::-1]
 
@@ -85,8 +87,8 @@ def test_rules_of_dcgan():
     assert [layer.negative_slope for layer in layers(discriminator, nn.LeakyReLU)] == [0.2, 0.2]
     assert discriminator.hidden[-1] is layers(discriminator, nn.Tanh)[0]  # the prior's (−1, 1), without a flat end
     normalised = [layer.num_features for layer in layers(generator, nn.BatchNorm2d)]
-    assert normalised == [64, 32]  # all but the output
-    assert [layer.num_features for layer in layers(discriminator, nn.BatchNorm2d)] == [64]  # all but the input
+    assert normalised == list(dcgan.WIDTHS[::-1])  # all but the output
+    assert [layer.num_features for layer in layers(discriminator, nn.BatchNorm2d)] == [dcgan.WIDTHS[1]]  # not the input
     assert not layers(discriminator, nn.BatchNorm1d)  # it would normalise real and generated batches apart
 
 
