@@ -95,7 +95,9 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate")
     defaults = argparse.ArgumentDefaultsHelpFormatter
 
-    train = commands.add_parser("train", help="train, saving after each epoch; go on where it stopped", formatter_class=defaults)
+    train = commands.add_parser(
+        "train", help="train, saving after each epoch; go on where it stopped", formatter_class=defaults
+    )
     train.set_defaults(command=_train)
     _data_options(train)
     train.add_argument("--out", type=Path, default=Path("run"), help="folder of the run; one that exists goes on")

@@ -42,7 +42,9 @@ def road_map(*here: str) -> Figure:
     places = [(0, 1), (1, 1), (2, 1), (3, 1), (3, 0), (2, 0), (1, 0), (0, 0)]  # there above, back below
     for station, (x, y) in zip(STATIONS, places, strict=True):
         lit = station in here
-        box = FancyBboxPatch((x - 0.36, y - 0.2), 0.72, 0.4, boxstyle="round,pad=0.05", fc=_BLUE if lit else _GREY, ec="none")
+        box = FancyBboxPatch(
+            (x - 0.36, y - 0.2), 0.72, 0.4, boxstyle="round,pad=0.05", fc=_BLUE if lit else _GREY, ec="none"
+        )
         axis.add_patch(box)
         weight = "bold" if lit else "normal"
         axis.text(x, y, station, ha="center", va="center", color="white" if lit else "0.25", weight=weight, size=11)

@@ -1,4 +1,4 @@
-"""Three ways down the cost of a circuit: COBYLA without gradients, SPSA with two evaluations a step, Adam with exact ones."""
+"""Three ways down the cost of a circuit: COBYLA on a simplex, SPSA on random slopes, Adam on exact gradients."""
 
 from collections.abc import Callable
 
@@ -28,9 +28,7 @@ def check_cobyla_budget(n_angles: int, max_evaluations: int, name: str = "max_ev
         )
 
 
-def adam(
-    cost_and_gradient: Callable, angles: np.ndarray, max_evaluations: int, learning_rate: float = 0.1
-) -> None:
+def adam(cost_and_gradient: Callable, angles: np.ndarray, max_evaluations: int, learning_rate: float = 0.1) -> None:
     """Minimise by Adam on `cost_and_gradient(angles (P,)) -> (float, (P,))`, one evaluation a step.
 
     Source: Kingma & Ba, arXiv:1412.6980.
@@ -49,24 +47,24 @@ def spsa(
     angles: np.ndarray,
     max_evaluations: int,
     rng: np.random.Generator,
-    first_step: float = 0.1,
+    step: float = 0.05,
     perturbation: float = 0.1,
 ) -> None:
     """Minimise a noisy `cost(angles (P,)) -> float` by simultaneous perturbation, two evaluations a step.
 
-    first_step: how far the first step moves an angle, about, in radians; perturbation: how far apart the two
-    evaluations of a step lie, in radians. Both shrink with Spall's exponents 0.602 and 0.101.
+    step: how far an angle goes in the first steps, about, in radians; perturbation: half the distance of a step's two
+    evaluations in each angle, in radians. Both shrink with Spall's exponents, 0.602 and 0.101. Slopes are divided by
+    their running mean, without which no one step size suits every circuit (our addition).
     Source: Spall, "Implementation of the simultaneous perturbation algorithm …", 1998.
     """
-    angles = angles.copy()
     steps = max_evaluations // 2
     stability = 0.1 * steps
-    scale = None
-    for step in range(steps):
+    usual_slope = None
+    for k in range(steps):
         direction = rng.choice((-1.0, 1.0), size=len(angles))
-        reach = perturbation / (step + 1) ** 0.101
+        reach = perturbation / (k + 1) ** 0.101
         slope = (cost(angles + reach * direction) - cost(angles - reach * direction)) / (2 * reach)
-        if scale is None:  # calibrate on the first slope, so that its step has the size asked for
-            scale = first_step * (1 + stability) ** 0.602 / max(abs(slope), 1e-6)
-        angles = angles - scale / (step + 1 + stability) ** 0.602 * slope * direction
+        usual_slope = abs(slope) if usual_slope is None else 0.9 * usual_slope + 0.1 * abs(slope)
+        length = step * ((1 + stability) / (k + 1 + stability)) ** 0.602
+        angles = angles - length * slope / max(usual_slope, 1e-9) * direction
     cost(angles)

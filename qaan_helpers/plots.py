@@ -142,7 +142,7 @@ def prior_curves(history: Sequence, n_bits: int, title: str = "What the bits cos
 
 
 def save_gif(grids: Sequence[torch.Tensor], path: str | Path, columns: int = 8, milliseconds: int = 200) -> Path:
-    """Write an animated GIF, one frame for each batch of images (N, 1, 28, 28); the last frame stays for two seconds."""
+    """Write an animated GIF, one frame for each batch of images (N, 1, 28, 28); the last one stays two seconds."""
     from PIL import Image
     from torchvision.utils import make_grid
 

@@ -52,7 +52,9 @@ class QCBM:
         self._runners = [self.execution.prepare(c, parameters) for c in circuits]
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
         self._n_angles = len(parameters)
-        self.angles = self._rng.normal(0, 0.1, self._n_angles)  # near the warm start's uniform, yet not on a saddle
+        self.angles = self._rng.normal(
+            0, 0.2, self._n_angles
+        )  # around the warm start, off its saddle: 0.01 learns less
 
     def probabilities(self, angles: np.ndarray | None = None, basis: int = 0) -> np.ndarray:
         """The model's distribution (2ⁿ,) in one basis, index = Σ_q bit_q · 2^q; frequencies where shots are drawn."""

@@ -106,6 +106,17 @@ def test_a_run_that_is_saved_is_the_same_as_one_that_is_not(digits, tmp_path):
     assert torch.equal(saved.sample(8), plain.sample(8))
 
 
+@pytest.mark.parametrize("epochs", [0, 1, 2, 3])
+def test_what_was_loaded_draws_what_was_saved(digits, tmp_path, epochs):
+    gan = make(warm_up=2)  # so that it draws uniform codes until its third epoch
+    for _ in qh.train(gan, digits, epochs, batch_size=8) if epochs else ():
+        pass
+    gan.save(tmp_path)
+    loaded = qh.QAAN.load(tmp_path)
+    assert type(loaded.active_prior) is (qh.ProductPrior if epochs == 3 else qh.UniformPrior)
+    assert torch.equal(loaded.sample(20), gan.sample(20))
+
+
 def test_what_was_loaded_is_a_copy(digits, tmp_path):
     gan = trained(digits, tmp_path)
     one, other = qh.QAAN.load(tmp_path), qh.QAAN.load(tmp_path)

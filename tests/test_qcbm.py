@@ -208,7 +208,7 @@ def test_costs_are_those_of_the_points_in_order(optimizer):
 
 @OPTIMISERS
 def test_options_go_to_the_optimiser(optimizer):
-    option = {"cobyla": "trust_radius", "adam": "learning_rate", "spsa": "first_step"}[optimizer]
+    option = {"cobyla": "trust_radius", "adam": "learning_rate", "spsa": "step"}[optimizer]
     ends = []
     for size in (0.02, 0.3):
         qcbm = small()

@@ -45,6 +45,8 @@ def measure(variant: str, seed: int) -> dict:
     drawn = gan.sample(2000)
     shares = qh.class_coverage(drawn)
     fitted = [report for report in gan.history if report.prior_cost == report.prior_cost]
+    prior_seconds, seconds = (sum(getattr(r, name) for r in gan.history) for name in ("prior_seconds", "seconds"))
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return {
         "variant": variant,
         "seed": seed,
@@ -54,9 +56,9 @@ def measure(variant: str, seed: int) -> dict:
         "bits_entropy": round(sum(r.bits_entropy for r in fitted) / len(fitted), 4),
         "bits_correlation": round(sum(r.bits_correlation for r in fitted) / len(fitted), 4),
         "above_perfect": round(sum(r.prior_cost - r.bits_entropy for r in fitted) / len(fitted), 4),
-        "prior_share_of_time": round(sum(r.prior_seconds for r in gan.history) / sum(r.seconds for r in gan.history), 3),
+        "prior_share_of_time": round(prior_seconds / seconds, 3),
         "version": qh.__version__,
-        "revision": subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip(),
+        "revision": revision.stdout.strip(),
     }
 
 

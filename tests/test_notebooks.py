@@ -1,0 +1,89 @@
+"""The notebooks' form: opening, closing, cell length, alternative texts, links, and times as measured."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+MEASURED = re.compile(r"This notebook took (\d+) s and ([\d.]+) GB")
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells(path, kind):
+    """The cells of one kind, with their source as one text."""
+    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return [{**cell, "source": "".join(cell["source"])} for cell in found if cell["cell_type"] == kind]
+
+
+def measured(path):
+    """Seconds and GB, as the last cell of the stored run printed them."""
+    seconds, memory = MEASURED.search(json.dumps(cells(path, "code")[-1]["outputs"])).groups()
+    return int(seconds), float(memory)
+
+
+def test_the_first_five_are_there():
+    names = ["01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"]
+    assert [path.stem for path in NOTEBOOKS] == names
+
+
+@each
+def test_opening_and_closing(path):
+    texts = [cell["source"] for cell in cells(path, "markdown")]
+    assert texts[0].startswith(f"# {int(path.stem[:2])} · ")
+    for part in ("**You will be able to**", "**You need**", "**Takes** about"):
+        assert part in texts[0]
+    everything = "\n".join(texts)
+    assert everything.index("## What you have seen") < everything.index("## Exercises")
+    assert len(re.findall(r"^\d\. ", everything.split("## Exercises")[1], re.MULTILINE)) >= 3
+    code = [cell["source"] for cell in cells(path, "code")]
+    assert "notebook.check_environment()" in code[0]
+    assert "notebook.road_map(" in code[1]
+    assert code[-1] == "print(watch)"
+
+
+@each
+def test_time_and_memory_are_those_of_the_stored_run(path):
+    seconds, memory = measured(path)
+    assert seconds <= 150
+    assert memory <= 1.5
+    told = re.search(r"\*\*Takes\*\* about (\d+) s and ([\d.]+) GB", cells(path, "markdown")[0]["source"])
+    assert 0.5 <= int(told[1]) / max(seconds, 1) <= 2 or abs(int(told[1]) - seconds) <= 5
+    assert abs(float(told[2]) - memory) <= 0.3
+    row = re.search(
+        rf"\({re.escape(f'notebooks/{path.name}')}\).*\| (\d+) s \| ([\d.]+) GB \|", (ROOT / "README.md").read_text()
+    )
+    assert (int(row[1]), float(row[2])) == (seconds, memory)
+
+
+@each
+def test_cells_are_short_and_figures_have_alternative_texts(path):
+    lines = [len([line for line in cell["source"].splitlines() if line.strip()]) for cell in cells(path, "code")]
+    assert max(lines) <= 25
+    assert sorted(lines)[len(lines) // 2] <= 7
+    for cell in cells(path, "code"):
+        for output in cell["outputs"]:
+            if "image/png" in output.get("data", {}):
+                assert output["metadata"]["image/png"]["alt"].endswith(".")
+                assert len(output["data"]["image/png"]) * 3 / 4 <= 120_000
+
+
+@each
+def test_size_and_stderr(path):
+    assert path.stat().st_size <= 1_000_000
+    for cell in cells(path, "code"):
+        assert not any(output.get("name") == "stderr" for output in cell["outputs"])
+
+
+@each
+def test_relative_links_lead_somewhere(path):
+    for cell in cells(path, "markdown"):
+        for target in re.findall(r"\]\(([^)#]+)\)", cell["source"]):
+            assert target.startswith("http") or (path.parent / target).exists(), target
+
+
+def test_links_of_the_readme_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert target.startswith("http") or (ROOT / target).exists(), target
