@@ -361,7 +361,7 @@ def test_fits_on_shots_with_noise(optimizer):
     noise.add_all_qubit_readout_error([[0.97, 0.03], [0.05, 0.95]])
     qcbm = qh.QCBM(qh.qcbm_ansatz(2, 2), qh.Shots(500, noise_model=noise))
     bits = np.array([[1, 0]] * 9 + [[0, 1]])
-    result = qcbm.fit(bits, optimizer, {"cobyla": 60, "adam": 25, "spsa": 150}[optimizer])
+    result = qcbm.fit(bits, optimizer, {"cobyla": 60, "adam": 25, "spsa": 400}[optimizer])
     again = np.mean([cost_by_rows(qcbm, bits, result.angles) for _ in range(5)])  # not by luck in its shots
     assert again < result.costs[0] - 0.3
     assert result.best_cost == pytest.approx(again, abs=0.3)
