@@ -9,10 +9,10 @@ SOURCES := qaan_helpers tests notebooks setup_env.py
 SAMPLE_ONLY := QAAN_DATA=$(CURDIR)/$(VENV)/no-mnist
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint notebooks clean
+.PHONY: help lab test lint coverage test-lowest audit notebooks clean
 
 help:  ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(READY): requirements.txt pyproject.toml setup_env.py
 	$(PYTHON) setup_env.py $(VENV)
@@ -26,6 +26,20 @@ test: $(READY)  ## run the tests, and the notebooks against their stored outputs
 lint: $(READY)  ## check style and format
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+
+coverage: $(READY)  ## say which lines and branches of qaan_helpers the unit tests reach
+	$(BIN)/pip install -q pytest-cov
+	$(SAMPLE_ONLY) $(BIN)/python -m pytest tests --cov=qaan_helpers --cov-branch --cov-report=term-missing:skip-covered
+
+test-lowest:  ## run the unit tests with the lowest versions that requirements.txt allows, in an environment of its own
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/pip install -q uv
+	$(VENV)-lowest/bin/uv pip install -q --python $(VENV)-lowest --resolution lowest-direct -r requirements.txt -e .
+	$(SAMPLE_ONLY) $(VENV)-lowest/bin/python -m pytest tests
+
+audit: $(READY)  ## ask PyPI's advisories about every installed package
+	$(BIN)/pip install -q pip-audit
+	$(BIN)/pip-audit --local --skip-editable
 
 notebooks: $(READY)  ## run every notebook anew and store its outputs
 	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

@@ -22,12 +22,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(options):
+    from .execution import ExecutionError
     from .mnist import load_mnist
     from .training import QAAN, train
 
     digits = load_mnist(options.digits, "train", options.source, options.root)
     if any(options.out.glob("epoch_*.json")):
-        gan = QAAN.load(options.out, options.device)
+        gan = QAAN.load(options.out, options.device, _execution(options))
         print(f"{options.out} holds {gan.epoch} epochs of a run; it goes on with the settings that it began with.")
     else:
         gan = QAAN(_new_prior(options), options.device, options.seed)
@@ -35,16 +36,34 @@ def _train(options):
     if gan.epoch and left < 1:
         print(f"{options.out} has {gan.epoch} epochs already; --epochs {gan.epoch + 10} would train ten more.")
         return
+    epochs = train(gan, digits, left, options.batch_size)
     with tqdm(total=options.epochs, initial=gan.epoch, unit="epoch") as bar:
-        for report in train(gan, digits, left, options.batch_size):
+        try:
+            for report in epochs:
+                gan.save(options.out)
+                bar.set_postfix_str(f"D {report.d_loss:.2f}  G {report.g_loss:.2f}  prior {report.prior_cost:.2f} nats")
+                bar.update()
+        except ExecutionError as error:  # in a fit or a draw, before the epoch's first step
             gan.save(options.out)
-            bar.set_postfix_str(f"D {report.d_loss:.2f}  G {report.g_loss:.2f}  prior {report.prior_cost:.2f} nats")
-            bar.update()
+            raise ExecutionError(
+                f"{error}. {gan.epoch} whole epochs and the circuit's best angles since are saved in {options.out}; the "
+                "same command goes on from there, on another --execution too"
+            ) from error
     print(f"Saved in {options.out}; draw digits with: python -m qaan_helpers sample {options.out}")
 
 
+def _execution(options):
+    """What --execution and --shots ask for; None, which is exact or as saved, where there is neither."""
+    if options.execution is None and options.shots is None:
+        return None
+    from .devices import named_execution
+
+    if options.execution == "exact" and options.shots is not None:
+        raise ValueError("exact probabilities take no --shots; leave it out, or choose --execution shots")
+    return named_execution(options.execution or "shots", 2000 if options.shots is None else options.shots)
+
+
 def _new_prior(options):
-    from .execution import Exact, Shots
     from .priors import ProductPrior, QCBMPrior, UniformPrior
 
     if options.prior != "qcbm":
@@ -55,7 +74,7 @@ def _new_prior(options):
         options.layers,
         options.bases,
         options.entanglement,
-        Exact() if options.shots is None else Shots(options.shots),
+        _execution(options),
         options.optimizer,
         options.evaluations,
         options.refit_evaluations,
@@ -68,7 +87,7 @@ def _sample(options):
 
     from .training import QAAN
 
-    images = QAAN.load(options.run).sample(options.n)
+    images = QAAN.load(options.run, execution=_execution(options)).sample(options.n)
     out = options.out or options.run / "digits.png"
     save_image(make_grid(1 - images, nrow=16, padding=2, pad_value=1), out)
     print(f"{options.n} digits drawn into {out}")
@@ -80,7 +99,7 @@ def _evaluate(options):
     from .training import QAAN
 
     real = load_mnist(options.digits, "test", options.source, options.root).images
-    drawn = QAAN.load(options.run).sample(options.n)
+    drawn = QAAN.load(options.run, execution=_execution(options)).sample(options.n)
     print(f"{'':22}{'drawn':>8}{'real':>8}")
     print(f"{'Inception Score':22}{inception_score(drawn):8.3f}{inception_score(real):8.3f}")
     print(f"{'Fréchet distance':22}{frechet_distance(drawn, real):8.2f}{'—':>8}")
@@ -108,7 +127,7 @@ def _parser():
     train.add_argument("--layers", type=int, default=2)
     train.add_argument("--bases", choices=("z", "zo", "zt"), default="z")
     train.add_argument("--entanglement", choices=("full", "linear", "none"), default="full")
-    train.add_argument("--shots", type=int, help="a circuit; without it, exact probabilities")
+    _execution_options(train)
     train.add_argument("--optimizer", choices=("cobyla", "adam", "spsa"), default="cobyla")
     train.add_argument("--evaluations", type=int, help="of the first fit; without it, the optimiser's default")
     train.add_argument("--refit-evaluations", type=int, help="of every later fit")
@@ -117,6 +136,7 @@ def _parser():
 
     sample = commands.add_parser("sample", help="draw digits from a saved run", formatter_class=defaults)
     sample.set_defaults(command=_sample)
+    _execution_options(sample)
     sample.add_argument("run", type=Path, help="folder of the run")
     sample.add_argument("-n", type=int, default=64, help="how many digits")
     sample.add_argument("--out", type=Path, help="PNG file; without it, digits.png in the run's folder")
@@ -124,6 +144,7 @@ def _parser():
     evaluate = commands.add_parser("evaluate", help="score a saved run", formatter_class=defaults)
     evaluate.set_defaults(command=_evaluate)
     _data_options(evaluate)
+    _execution_options(evaluate)
     evaluate.add_argument("run", type=Path, help="folder of the run")
     evaluate.add_argument("-n", type=int, default=2000, help="how many digits to draw")
     return parser
@@ -133,6 +154,12 @@ def _data_options(parser):
     parser.add_argument("--digits", type=_digits, default=(3, 7, 9), help="such as 3,7,9 or 0-9")
     parser.add_argument("--source", choices=("auto", "sample", "full"), default="auto")
     parser.add_argument("--root", help="torchvision MNIST root; also QAAN_DATA")
+
+
+def _execution_options(parser):
+    names = "exact, shots, ion_trap, a fake device such as FakeTorino, ibm[:NAME] or ionq[:NAME]"
+    parser.add_argument("--execution", metavar="NAME", help=f"where the circuit runs: {names}; without it, as saved")
+    parser.add_argument("--shots", type=int, help="a circuit; alone, on Aer without noise")
 
 
 def _digits(text):

@@ -5,6 +5,8 @@ from itertools import combinations
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 
+from .checks import check_whole
+
 ENTANGLEMENTS = ("full", "linear", "none")
 
 
@@ -30,9 +32,7 @@ def qcbm_ansatz(
     Raises ValueError for fewer than one qubit or layer, or an unknown entanglement.
     Source: Rudolph et al., arXiv:2012.03924, Fig. 2; the Hadamards are the public implementation's.
     """
-    for name, value in (("n_qubits", n_qubits), ("layers", layers)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+    n_qubits, layers = check_whole("n_qubits", n_qubits), check_whole("layers", layers)
     pairs = entangled_pairs(n_qubits, entanglement)
     angles = ParameterVector("θ", layers * (2 * n_qubits + len(pairs)))
     next_angle = iter(angles)

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from .checks import check_whole
+
 KERNEL = {"kernel_size": 5, "stride": 2, "padding": 2, "bias": False}
 WIDTHS = (24, 48)  # channels after the first and the second convolution
 
@@ -16,7 +18,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, latent_dim: int = 8):
         super().__init__()
-        self.latent_dim = _check_latent_dim(latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim)
         first, second = WIDTHS
         self.convolutions = nn.Sequential(  #                    (N, 1, 28, 28)
             nn.Conv2d(1, first, **KERNEL),  #                    (N, 24, 14, 14)
@@ -50,7 +52,7 @@ class Generator(nn.Module):
 
     def __init__(self, latent_dim: int = 8):
         super().__init__()
-        self.latent_dim = _check_latent_dim(latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim)
         first, second = WIDTHS
         self.layers = nn.Sequential(  #                                         (N, latent_dim)
             nn.Linear(latent_dim, second * 7 * 7, bias=False),
@@ -70,12 +72,6 @@ class Generator(nn.Module):
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ValueError(f"latents have shape {tuple(latents.shape)}; (N, {self.latent_dim}) is needed")
         return self.layers(latents)
-
-
-def _check_latent_dim(latent_dim: int) -> int:
-    if isinstance(latent_dim, bool) or not isinstance(latent_dim, int) or latent_dim < 1:
-        raise ValueError(f"latent_dim is {latent_dim!r}; it must be a whole number of 1 or more")
-    return latent_dim
 
 
 def _initialise(module: nn.Module) -> None:

@@ -4,8 +4,12 @@ An execution says how. Its `prepare(circuit, parameters)` makes a circuit ready 
 `probabilities(angles, rng, states)` and `sample(angles, n_samples, rng)`; every random draw comes from that rng.
 """
 
+import contextlib
+import time
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,15 @@ from qiskit.circuit import Parameter
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 
-from .bits import from_index, to_index
+from .bits import from_index
+from .checks import check_whole
 
 CHUNK_BYTES = 2**28  # of probabilities held at once when many rows of angles run in one call
+RETRY_WAIT = 2.0  # seconds before a failed job is sent again, then twice as long
+
+
+class ExecutionError(RuntimeError):
+    """A circuit could not be run where it was sent; what was fitted before is kept."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,8 @@ class Shots:
     """Measure on Aer, `shots` times a circuit, without noise unless `noise_model` or `backend` brings some.
 
     noise_model: a qiskit_aer NoiseModel. backend: an AerSimulator with settings of your own, or a device (a fake one
-    too) whose gates, wiring and noise Aer then imitates. Raises ValueError unless shots is 1 or more.
+    too) whose gates, wiring and noise Aer then imitates; with both, its gates and wiring and the model's noise.
+    Raises ValueError unless shots is 1 or more, or where the backend has too few qubits.
     """
 
     shots: int = 2000
@@ -48,12 +59,13 @@ class Shots:
     backend: Any = None
 
     def __post_init__(self):
-        check_shots(self.shots)
+        check_whole("shots", self.shots)
         if self.noise_model is not None and isinstance(self.backend, AerSimulator):
             raise ValueError("give the noise_model to the AerSimulator itself, or leave out one of the two")
 
     def prepare(self, circuit: QuantumCircuit, parameters: list[Parameter]) -> "ShotRunner":
         """Make `circuit` ready; columns of angles follow `parameters`, which may hold more than the circuit uses."""
+        _check_width(circuit, self.backend)
         return ShotRunner(self.simulator, self.shots, circuit, parameters)
 
     @cached_property
@@ -65,37 +77,48 @@ class Shots:
         return AerSimulator(**noise) if self.backend is None else AerSimulator.from_backend(self.backend, **noise)
 
     def __str__(self) -> str:
+        device = "" if self.backend is None or self.simulator is self.backend else f" as {_name(self.backend)}"
         noisy = self.simulator.options.noise_model is not None
-        return f"{self.shots:,} shots on Aer{', with noise' if noisy else ''}"
+        return f"{self.shots:,} shots on Aer{device}{', with noise' if noisy else ''}"
 
 
 @dataclass(frozen=True)
 class Primitive:
-    """Measure with any Qiskit SamplerV2: Aer's, BackendSamplerV2, IBM Runtime's, IonQ's.
+    """Measure with any Qiskit SamplerV2: Aer's, StatevectorSampler, BackendSamplerV2, IBM Runtime's.
 
     pass_manager: what fits a circuit to the sampler's device; by default Qiskit's preset for `sampler.backend`, where
-    the sampler has one. Raises ValueError unless shots is 1 or more.
+    the sampler has one. retries: how often a job that fails is sent again. timeout: seconds that a job may take.
+    Raises ValueError for shots below 1, a retries below 0, a timeout of 0, or a backend with too few qubits; runs
+    raise ExecutionError where the last try failed or something else came back than was asked for.
     """
 
     sampler: Any
     shots: int = 2000
     pass_manager: Any = None
+    retries: int = 2
+    timeout: float | None = None
 
     def __post_init__(self):
-        check_shots(self.shots)
+        check_whole("shots", self.shots)
+        check_whole("retries", self.retries, 0)
+        if self.timeout is not None and not (isinstance(self.timeout, Real) and self.timeout > 0):
+            raise ValueError(f"timeout is {self.timeout!r}; it must be seconds above 0, or None to wait for ever")
         if not callable(getattr(self.sampler, "run", None)):
             raise ValueError(f"sampler is {self.sampler!r}; a Qiskit SamplerV2 with a run method is needed")
 
     def prepare(self, circuit: QuantumCircuit, parameters: list[Parameter]) -> "PrimitiveRunner":
         """Make `circuit` ready; columns of angles follow `parameters`, which may hold more than the circuit uses."""
+        _check_width(circuit, _backend_of(self.sampler))
         return PrimitiveRunner(self, circuit, parameters)
 
     def __str__(self) -> str:
-        return f"{self.shots:,} shots by {type(self.sampler).__module__.split('.')[0]}.{type(self.sampler).__name__}"
+        kind, backend = type(self.sampler), _backend_of(self.sampler)
+        device = f" on {_name(backend)}" if backend else ""
+        return f"{self.shots:,} shots by {kind.__module__.split('.')[0]}.{kind.__name__}{device}"
 
 
 class ExactRunner:
-    """A circuit on Aer's state vector, transpiled once; many rows of angles run in one call."""
+    """A circuit on Aer's state vector, transpiled once (`circuit`); many rows of angles run in one call."""
 
     def __init__(self, circuit, parameters):
         check_memory(circuit.num_qubits)
@@ -103,7 +126,7 @@ class ExactRunner:
         self._simulator = AerSimulator(method="statevector", fusion_enable=False)
         ready = circuit.copy()
         ready.save_probabilities()
-        self._circuit = _transpile(ready, self._simulator)
+        self.circuit = _preset_for(self._simulator).run(ready)
         self._used = _used_columns(circuit, parameters)
 
     def probabilities(self, angles, rng=None, states=None) -> np.ndarray:
@@ -113,7 +136,7 @@ class ExactRunner:
         return np.concatenate([self._run(chunk, states) for chunk in chunks])
 
     def _run(self, angles, states):
-        result = _aer_run(self._simulator, self._circuit, self._used, angles, shots=1)
+        result = _aer_run(self._simulator, self.circuit, self._used, angles, shots=1)
         found = [np.asarray(result.data(i)["probabilities"]) for i in range(len(angles))]
         return np.stack(found if states is None else [p[states] for p in found])
 
@@ -125,14 +148,14 @@ class ExactRunner:
 
 
 class MeasuredRunner:
-    """What all runners that measure share: frequencies from bits, and bits in random order."""
+    """What all runners that measure share: frequencies from outcomes, and bits in random order."""
 
     def __init__(self, circuit, shots):
         self.n_qubits = circuit.num_qubits
         self.shots = shots
 
     def measure(self, angles, shots, rng) -> list[np.ndarray]:
-        """Bits (shots, n), column q being qubit q, for each row of angles (B, P)."""
+        """Outcomes (shots,) int64, index = Σ bit_q · 2^q, for each row of angles (B, P)."""
         raise NotImplementedError
 
     def probabilities(self, angles, rng, states=None) -> np.ndarray:
@@ -142,63 +165,108 @@ class MeasuredRunner:
             states = np.arange(1 << self.n_qubits)
         order = np.argsort(states)
         rows = []
-        for bits in self.measure(angles, self.shots, rng):
-            seen, counts = np.unique(to_index(bits), return_counts=True)
+        for outcomes in self.measure(angles, self.shots, rng):
+            seen, counts = np.unique(outcomes, return_counts=True)
             place = np.searchsorted(seen, states[order]).clip(max=len(seen) - 1)
             row = np.empty(len(states))
-            row[order] = np.where(seen[place] == states[order], counts[place], 0) / len(bits)
+            row[order] = np.where(seen[place] == states[order], counts[place], 0) / len(outcomes)
             rows.append(row)
         return np.stack(rows)
 
     def sample(self, angles, n_samples, rng) -> np.ndarray:
         """Measure one row of angles (P,) `n_samples` times: bits (n_samples, n) uint8, in random order."""
-        return rng.permutation(self.measure(angles[None], n_samples, rng)[0])  # some samplers sort by outcome
+        outcomes = self.measure(angles[None], n_samples, rng)[0]
+        return from_index(rng.permutation(outcomes)[:n_samples], self.n_qubits)  # some samplers sort by outcome
 
 
 class ShotRunner(MeasuredRunner):
-    """A measured circuit on an AerSimulator, transpiled once; each call draws a fresh simulator seed."""
+    """A measured circuit on an AerSimulator, transpiled once (`circuit`); each call draws a fresh simulator seed."""
 
     def __init__(self, simulator, shots, circuit, parameters):
         super().__init__(circuit, shots)
         check_memory(circuit.num_qubits)
         self._simulator = simulator
-        self._circuit = _transpile(_measured(circuit), simulator)
+        self.circuit = _preset_for(simulator).run(_measured(circuit))
         self._used = _used_columns(circuit, parameters)
 
     def measure(self, angles, shots, rng) -> list[np.ndarray]:
-        """Bits (shots, n), column q being qubit q, for each row of angles (B, P)."""
+        """Outcomes (shots,) int64, index = Σ bit_q · 2^q, for each row of angles (B, P)."""
         seed = int(rng.integers(2**31))
-        result = _aer_run(self._simulator, self._circuit, self._used, angles, shots=shots, seed_simulator=seed)
-        return [self._bits(result.data(i)["counts"]) for i in range(len(angles))]
+        result = _aer_run(self._simulator, self.circuit, self._used, angles, shots=shots, seed_simulator=seed)
+        return [self._outcomes(result.data(i)["counts"]) for i in range(len(angles))]
 
-    def _bits(self, counts):
+    def _outcomes(self, counts):
         index = np.array([int(key, 16) for key in counts])  # hexadecimal, qubit 0 the lowest bit
-        return from_index(np.repeat(index, list(counts.values())), self.n_qubits)
+        return np.repeat(index, list(counts.values()))
 
 
 class PrimitiveRunner(MeasuredRunner):
-    """A measured circuit for a SamplerV2, fitted to its device once; all rows of angles go in one PUB."""
+    """A measured circuit for a SamplerV2, fitted to its device once (`circuit`); all rows of angles go in one PUB."""
 
     def __init__(self, execution, circuit, parameters):
         super().__init__(circuit, execution.shots)
-        self._sampler = execution.sampler
-        manager = execution.pass_manager or _preset_for(execution.sampler)
+        self._execution, self._sampler = execution, execution.sampler
+        manager = execution.pass_manager or _preset_for(_backend_of(execution.sampler))
         measured = _measured(circuit)
-        self._circuit = manager.run(measured) if manager else measured
+        self.circuit = manager.run(measured) if manager else measured
         column = {parameter: i for i, parameter in enumerate(parameters)}
-        self._columns = [column[p] for p in self._circuit.parameters]
+        self._columns = [column[p] for p in self.circuit.parameters]
+        self._last = None
 
     def measure(self, angles, shots, rng) -> list[np.ndarray]:
-        """Bits (shots, n), column q being qubit q, for each row of angles (B, P)."""
-        result = self._sampler.run([(self._circuit, angles[:, self._columns])], shots=shots).result()
-        little_endian = result[0].data.meas.to_bool_array(order="little")  # (B, shots, n)
-        return list(little_endian.astype(np.uint8))
+        """Outcomes (shots or more,) int64, index = Σ bit_q · 2^q, for each row of angles (B, P)."""
+        result = self._ask((self.circuit, angles[:, self._columns]), shots)
+        outcomes = list(self._outcomes(result[0].data, len(angles), shots))
+        self._check_fresh(angles, outcomes)
+        return outcomes
 
+    def _ask(self, pub, shots):
+        """Run one PUB, and again where the job fails, until `retries` are used up."""
+        tries = self._execution.retries + 1
+        for left in reversed(range(tries)):
+            try:
+                return _wait(self._sampler.run([pub], shots=shots), self._execution.timeout)
+            except (ValueError, TypeError) as error:  # a wrong request stays wrong
+                raise ExecutionError(f"{self._execution} refused the circuit: {error}") from error
+            except Exception as error:
+                if not left:
+                    told = f"in try {tries} of {tries}, with {type(error).__name__}: {error}"
+                    raise ExecutionError(f"{self._execution} failed {told}") from error
+                time.sleep(RETRY_WAIT * 2 ** (tries - 1 - left))
 
-def check_shots(shots: int) -> None:
-    """Raise ValueError unless `shots` is a whole number of 1 or more."""
-    if isinstance(shots, bool) or not isinstance(shots, int | np.integer) or shots < 1:
-        raise ValueError(f"shots is {shots!r}; it must be a whole number of 1 or more, for example 2000")
+    def _outcomes(self, data, rows, shots):
+        """The one register's outcomes as numbers (B, shots), or ExecutionError where it is not what was asked for."""
+        registers = {name: getattr(data, name) for name in data}
+        sizes = {name: getattr(bits, "num_bits", "no") for name, bits in registers.items()}
+        if list(sizes.values()) != [self.n_qubits]:
+            raise ExecutionError(
+                f"{self._execution} gave registers of {sizes} bits where one of {self.n_qubits} was measured; "
+                "a pass_manager that adds or drops measurements does this"
+            )
+        (bits,) = registers.values()
+        if bits.num_shots < shots:
+            raise ExecutionError(
+                f"{self._execution} gave {bits.num_shots:,} shots where {shots:,} were asked for; ask for no more than "
+                "it allows a job"
+            )
+        if bits.size != rows:
+            raise ExecutionError(f"{self._execution} gave the shots of {bits.size:,} circuits where {rows:,} were sent")
+        octets = bits.array.astype(np.int64).reshape(rows, bits.num_shots, -1)  # the highest byte first
+        return octets @ (np.int64(1) << 8 * np.arange(octets.shape[-1], dtype=np.int64)[::-1])
+
+    def _check_fresh(self, angles, outcomes):
+        """Warn where the same circuit gave the very same shots twice: a sampler with a fixed seed."""
+        last, self._last = self._last, (np.array(angles), outcomes)  # a copy: its owner may write to it
+        again = last is not None and len(last[0]) == len(angles) and np.array_equal(last[0], angles)
+        if again and all(
+            len(a) > 31 and len(np.unique(a)) > 1 and np.array_equal(a, b)
+            for a, b in zip(outcomes, last[1], strict=True)
+        ):
+            warnings.warn(
+                f"{self._execution} gave the same shots twice: its seed is a fixed number, so its samples repeat. "
+                "Make the sampler without a seed, or with a numpy Generator where it takes one",
+                stacklevel=4,
+            )
 
 
 def available_memory() -> int:
@@ -230,14 +298,49 @@ def _measured(circuit):
     return measured
 
 
-def _transpile(circuit, simulator):
-    return generate_preset_pass_manager(1, backend=simulator, seed_transpiler=0).run(circuit)
+def _preset_for(backend):
+    """What fits a circuit to the gates of `backend` and, where it is wired, searches for a good layout; or None."""
+    if backend is None:
+        return None
+    level = 1 if getattr(backend, "coupling_map", None) is None else 3
+    return generate_preset_pass_manager(level, backend=backend, seed_transpiler=0)
 
 
-def _preset_for(sampler):
+def _backend_of(sampler):
+    """The device behind a sampler, or None where it has none."""
     backend = getattr(sampler, "backend", None)
-    backend = backend() if callable(backend) else backend  # a method in IBM Runtime, a property in Qiskit
-    return generate_preset_pass_manager(1, backend=backend, seed_transpiler=0) if backend else None
+    return backend() if callable(backend) else backend  # a method in IBM Runtime, a property in Qiskit
+
+
+def _check_width(circuit, backend):
+    """Raise ValueError where `backend` has fewer qubits than the circuit."""
+    there = getattr(backend, "num_qubits", None)
+    if there is not None and there < circuit.num_qubits and not isinstance(backend, AerSimulator):
+        raise ValueError(
+            f"{_name(backend)} has {there} qubits and the circuit has {circuit.num_qubits}; "
+            f"take a larger device, or a circuit of at most {there} qubits"
+        )
+
+
+def _name(backend):
+    name = getattr(backend, "name", None)
+    return name if isinstance(name, str) else type(backend).__name__
+
+
+def _wait(job, timeout):
+    """The job's result; a job that takes longer than `timeout` seconds, or whose result is not had, is cancelled."""
+    deadline, pause = time.monotonic() + (timeout or 0), 0.005
+    try:
+        while timeout and not job.in_final_state():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no result within {timeout:g} seconds")
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+        return job.result()
+    except BaseException:  # too late, interrupted, or out of reach: it must not run on beside the next try
+        with contextlib.suppress(Exception):  # whatever cancelling says, the first reason is told
+            job.cancel()
+        raise
 
 
 def _used_columns(circuit, parameters):

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .checks import check_whole
+
 SAMPLE = Path(__file__).parent / "data" / "mnist_sample.npz"
 SAMPLE_SHA256 = "a17142405397421019e246f6cb9af20ecd89ed146311f57a4bac4e425c72f05b"
 RAW_SHA256 = {  # the four files of MNIST as they lie unpacked below root/MNIST/raw
@@ -56,8 +58,7 @@ class Digits:
         The same `seed` gives the same order; None gives a new one every time.
         Raises ValueError for a batch size below 1.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be 1 or more")
+        batch_size = check_whole("batch_size", batch_size)
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(self))).to(self.images.device)
         end = len(self) - len(self) % batch_size if drop_last else len(self)
         chosen = order[:end].split(batch_size) if end else ()  # split would give an empty batch for no image

@@ -7,6 +7,7 @@ import numpy as np
 
 from .ansatz import qcbm_ansatz
 from .bits import check_bits
+from .checks import check_whole
 from .execution import Exact, Shots
 from .optimisers import check_cobyla_budget
 from .qcbm import OPTIMISERS, QCBM, FitResult
@@ -34,7 +35,7 @@ class UniformPrior:
     """Every code equally likely: what a DCGAN does that learns no prior."""
 
     def __init__(self, latent_dim: int = 8, seed: int | None = 0):
-        self.latent_dim = _check_size("latent_dim", latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
 
     def fit(self, bits: np.ndarray) -> float:
@@ -44,7 +45,7 @@ class UniformPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Toss `n_samples` × latent_dim coins: bits uint8."""
-        return self._rng.integers(0, 2, (_check_size("n_samples", n_samples), self.latent_dim), dtype=np.uint8)
+        return self._rng.integers(0, 2, (check_whole("n_samples", n_samples), self.latent_dim), dtype=np.uint8)
 
     def config(self) -> dict:
         """What makes this prior again."""
@@ -63,7 +64,7 @@ class ProductPrior:
     """Each bit on its own, 1 with the probability seen in the data: all that a prior without correlations can learn."""
 
     def __init__(self, latent_dim: int = 8, seed: int | None = 0):
-        self.latent_dim = _check_size("latent_dim", latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim)
         self.p = np.full(latent_dim, 0.5)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
 
@@ -76,7 +77,7 @@ class ProductPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Toss `n_samples` × latent_dim biased coins: bits uint8."""
-        return (self._rng.random((_check_size("n_samples", n_samples), self.latent_dim)) < self.p).astype(np.uint8)
+        return (self._rng.random((check_whole("n_samples", n_samples), self.latent_dim)) < self.p).astype(np.uint8)
 
     def config(self) -> dict:
         """What makes this prior again."""
@@ -122,7 +123,7 @@ class QCBMPrior:
         self.max_evaluations = usual if max_evaluations is None else max_evaluations
         self.refit_evaluations = few if refit_evaluations is None else refit_evaluations
         for name in ("max_evaluations", "refit_evaluations"):
-            budget = _check_size(name, getattr(self, name))
+            budget = check_whole(name, getattr(self, name))
             if optimizer == "cobyla":
                 check_cobyla_budget(len(self.qcbm.angles), budget, name)
         self.last_fit: FitResult | None = None
@@ -195,12 +196,6 @@ def make_prior(config: dict, execution=None) -> Prior:
             raise ValueError(f"the circuit ran with {named}, which a file cannot hold; pass execution=… to load it")
         settings["execution"] = execution or (Exact() if named["shots"] is None else Shots(named["shots"]))
     return PRIORS[kind](**settings)
-
-
-def _check_size(name, value) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of 1 or more")
-    return int(value)
 
 
 def _rng_state(rng) -> np.ndarray:

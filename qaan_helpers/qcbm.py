@@ -10,7 +10,8 @@ from qiskit.circuit import ParameterVector
 
 from . import optimisers
 from .bits import check_bits
-from .execution import Exact
+from .checks import check_whole
+from .execution import Exact, ExecutionError, Shots
 from .losses import clipped_nll, clipped_nll_gradient, empirical
 
 OPTIMISERS = {"cobyla": 1500, "adam": 300, "spsa": 3000}  # and the evaluations each gets unless told
@@ -27,6 +28,18 @@ class FitResult:
     n_evaluations: int
     n_circuits: int
     seconds: float
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What a fit asks of the device at most: jobs that wait for one another, circuits in them, and shots in all."""
+
+    jobs: int
+    circuits: int
+    shots: int
+
+    def __str__(self) -> str:
+        return f"{self.jobs:,} jobs one after the other, {self.circuits:,} circuits, {self.shots:,} shots"
 
 
 class QCBM:
@@ -52,9 +65,7 @@ class QCBM:
         self._runners = [self.execution.prepare(c, parameters) for c in circuits]
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
         self._n_angles = len(parameters)
-        self.angles = self._rng.normal(
-            0, 0.2, self._n_angles
-        )  # around the warm start, off its saddle: 0.01 learns less
+        self.angles = self._rng.normal(0, 0.2, self._n_angles)  # off the warm start's saddle: 0.01 learns less
 
     def probabilities(self, angles: np.ndarray | None = None, basis: int = 0) -> np.ndarray:
         """The model's distribution (2ⁿ,) in one basis, index = Σ_q bit_q · 2^q; frequencies where shots are drawn."""
@@ -63,8 +74,7 @@ class QCBM:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Measure `n_samples` times: bits (n_samples, n or 2n) uint8, column q is qubit q, rows in random order."""
-        if n_samples < 1:
-            raise ValueError(f"n_samples is {n_samples}; it must be 1 or more")
+        n_samples = check_whole("n_samples", n_samples)
         angles = self._check_angles(self.angles)
         return np.hstack([runner.sample(angles, n_samples, self._rng) for runner in self._runners])
 
@@ -76,6 +86,7 @@ class QCBM:
         epsilon: float = 1e-8,
         callback: Callable[[int, float], None] | None = None,
         progress: bool = False,
+        common_shots: bool = False,
         **options,
     ) -> FitResult:
         """Move the angles so that the bits (N, n or 2n) become likely, and keep the best point that was evaluated.
@@ -84,26 +95,43 @@ class QCBM:
         optimizer: "cobyla", "adam" (gradient by parameter shift; one evaluation takes 2P + 1 circuits) or "spsa".
         max_evaluations: of the cost, counted as they happen; by default 1,500, 300 and 3,000.
         callback(evaluation, cost) is called after each one; progress shows a bar. options go to the optimiser.
-        Raises ValueError for other bits than n columns of 0 and 1, or a budget or optimiser that cannot work.
+        common_shots: every evaluation on Shots draws with one and the same seed, so that the cost is a fixed function.
+        Raises ValueError for other bits than n columns of 0 and 1, or a budget or optimiser that cannot work, and
+        ExecutionError where a device fails; the best angles until then are kept, and the next fit starts from them.
         """
         bits = check_bits(bits, self.n_bits)
-        if optimizer not in OPTIMISERS:
-            raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(map(repr, OPTIMISERS))}")
-        budget = OPTIMISERS[optimizer] if max_evaluations is None else max_evaluations
-        if budget < 1:
-            raise ValueError(f"max_evaluations is {budget}; it must be 1 or more")
+        budget = _budget(optimizer, max_evaluations)
         if not 0 < epsilon < 1:
             raise ValueError(f"epsilon is {epsilon}; it clips probabilities, so it must lie between 0 and 1")
+        if common_shots and not isinstance(self.execution, Shots):
+            raise ValueError(
+                f"common_shots needs Shots, whose seeds are ours to set, and this runs on {self.execution}"
+            )
         start = self._check_angles(self.angles)
         targets = [empirical(half) for half in np.hsplit(bits, len(self.bases))]
         with _Progress(budget, progress, callback) as watch:
-            objective = _Objective(self._runners, targets, epsilon, self._rng, budget, watch)
+            objective = _Objective(self._runners, targets, epsilon, self._rng, budget, watch, common_shots)
             try:
                 objective.minimise(optimizer, start, options)
+            except ExecutionError as error:
+                raise ExecutionError(
+                    f"{error}. {len(objective.costs):,} of {budget:,} evaluations were done; their best angles are "
+                    "kept, and the next fit starts from them"
+                ) from error
             finally:  # also when interrupted: the best angles so far are worth keeping
                 if objective.costs:
                     self.angles = objective.best_angles
         return objective.result()
+
+    def bill(self, optimizer: str = "cobyla", max_evaluations: int | None = None) -> Bill:
+        """What `fit` with these arguments asks of the device at most, so that it can be counted before it is paid.
+
+        COBYLA may be done sooner; jobs that fail and are sent again come on top.
+        """
+        evaluations = _budget(optimizer, max_evaluations)
+        points = 2 * self._n_angles + 1 if optimizer == "adam" else 1
+        jobs = evaluations * len(self._runners)
+        return Bill(jobs, jobs * points, jobs * points * (self.execution.shots or 0))
 
     def _check_angles(self, angles) -> np.ndarray:
         angles = np.asarray(angles, dtype=float)
@@ -126,6 +154,12 @@ def _in_bases(circuit, bases):
     return circuits, parameters
 
 
+def _budget(optimizer, max_evaluations):
+    if optimizer not in OPTIMISERS:
+        raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(map(repr, OPTIMISERS))}")
+    return check_whole("max_evaluations", OPTIMISERS[optimizer] if max_evaluations is None else max_evaluations)
+
+
 class _BudgetSpent(Exception):
     """Raised inside an optimiser that asks for more evaluations than it was given."""
 
@@ -133,9 +167,10 @@ class _BudgetSpent(Exception):
 class _Objective:
     """The cost as an optimiser sees it: it counts every evaluation itself and remembers the best one."""
 
-    def __init__(self, runners, targets, epsilon, rng, budget, watch):
+    def __init__(self, runners, targets, epsilon, rng, budget, watch, common_shots):
         self._terms = list(zip(runners, targets, strict=True))
         self._epsilon, self._rng, self._budget, self._watch = epsilon, rng, budget, watch
+        self._seed = int(rng.integers(2**63)) if common_shots else None
         self.costs, self.n_circuits = [], 0
         self.best_angles = None
         self._started = time.perf_counter()
@@ -155,9 +190,9 @@ class _Objective:
     def cost(self, angles):
         """The cost in nats at one point (P,)."""
         self._spend(angles[None])
-        total = 0.0
+        total, rng = 0.0, self._shots_rng()
         for runner, (states, frequencies) in self._terms:
-            probabilities = runner.probabilities(angles[None], self._rng, states)[0]
+            probabilities = runner.probabilities(angles[None], rng, states)[0]
             total += clipped_nll(probabilities, frequencies, self._epsilon)
         return self._record(angles, total)
 
@@ -166,12 +201,16 @@ class _Objective:
         shifts = np.pi / 2 * np.eye(len(angles))
         points = np.vstack([angles, angles + shifts, angles - shifts])
         self._spend(points)
-        total, gradient = 0.0, np.zeros(len(angles))
+        total, gradient, rng = 0.0, np.zeros(len(angles)), self._shots_rng()
         for runner, (states, frequencies) in self._terms:
-            here, forth, back = np.split(runner.probabilities(points, self._rng, states), [1, len(angles) + 1])
+            here, forth, back = np.split(runner.probabilities(points, rng, states), [1, len(angles) + 1])
             total += clipped_nll(here[0], frequencies, self._epsilon)
             gradient += (forth - back) / 2 @ clipped_nll_gradient(here[0], frequencies, self._epsilon)
         return self._record(angles, total), gradient
+
+    def _shots_rng(self):
+        """The generator that an evaluation draws its shots from: fresh numbers, or the same ones each time."""
+        return self._rng if self._seed is None else np.random.default_rng(self._seed)
 
     def _spend(self, points):
         if len(self.costs) >= self._budget:

@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from . import checkpoints
 from .bits import BINARISATIONS, binarise, entropy, total_correlation
+from .checks import check_whole
 from .dcgan import Discriminator, Generator
 from .mnist import Digits
 from .priors import Prior, UniformPrior, make_prior
@@ -60,7 +61,7 @@ class Settings:
         if self.binarisation not in BINARISATIONS:
             raise ValueError(f"binarisation is {self.binarisation!r}; choose one of {BINARISATIONS}")
         for name, least in (("warm_up", 0), ("refresh", 1), ("fit_samples", 1)):
-            _check_whole(name, getattr(self, name), least)
+            check_whole(name, getattr(self, name), least)
         if not 0 <= self.latent_noise < math.inf:
             raise ValueError(f"latent_noise is {self.latent_noise!r}; it must be 0 or more, and finite")
         if not 0 <= self.label_smoothing < 0.5 or not 0 < self.learning_rate < 1:
@@ -78,7 +79,7 @@ class QAAN:
     def __init__(self, prior: Prior, device: str = "auto", seed: int = 0, **settings):
         if not isinstance(prior, Prior):
             raise ValueError(f"prior is {prior!r}; it needs latent_dim, fit(bits) and sample(n): QCBMPrior(8), say")
-        self.prior, self.seed = prior, _check_whole("seed", seed, 0)
+        self.prior, self.seed = prior, check_whole("seed", seed, 0)
         self.settings = Settings(**settings)
         self.device = _choose_device(device)
         with torch.random.fork_rng(devices=[]):
@@ -213,8 +214,8 @@ def train(gan: QAAN, digits: Digits, epochs: int = 20, batch_size: int = 64) -> 
     """
     if not isinstance(digits, Digits):
         raise ValueError(f"digits is a {type(digits).__name__}; load_mnist() or Digits(images, labels) makes Digits")
-    _check_whole("epochs", epochs, 1)
-    _check_whole("batch_size", batch_size, 1)
+    check_whole("epochs", epochs, 1)
+    check_whole("batch_size", batch_size, 1)
     return _epochs(gan, digits.to(gan.device), epochs, min(batch_size, len(digits)))
 
 
@@ -272,12 +273,6 @@ def _play_epoch(gan, digits, batch_size):
 
 def _bce(logits, target):
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
-
-
-def _check_whole(name, value, least):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of {least} or more")
-    return int(value)
 
 
 def _choose_device(device):

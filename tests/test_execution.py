@@ -1,5 +1,9 @@
-"""Every way to run a circuit against Qiskit's own state vector: bit order, randomness, one transpilation."""
+"""Every way to run a circuit against Qiskit's own state vector: bit order, randomness, one transpilation, failures."""
 
+import warnings
+from functools import cache
+from importlib.util import find_spec
+from itertools import product
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,16 +11,19 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.primitives import BackendSamplerV2, StatevectorSampler
-from qiskit.primitives.containers import BitArray
+from qiskit.primitives.containers import BitArray, DataBin
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
 from qiskit.transpiler import CouplingMap, PassManager, StagedPassManager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_aer.primitives import SamplerV2
+from qiskit_ibm_runtime import Sampler as RuntimeSampler  # SamplerV2's lasting name
+from qiskit_ibm_runtime.fake_provider import FakeJakartaV2, FakeManilaV2
 
 import qaan_helpers as qh
 from qaan_helpers import execution
+from qaan_helpers.execution import ExecutionError
 
 SHOTS = 4000
 EVERY_SIZE = pytest.mark.parametrize("n_qubits", range(1, 7))
@@ -39,7 +46,7 @@ class SortedSampler:
         rows = result[0].data.meas.to_bool_array(order="big")
         order = np.lexsort(np.moveaxis(rows, -1, 0)[::-1], axis=-1)
         meas = BitArray.from_bool_array(np.take_along_axis(rows, order[..., None], axis=-2), order="big")
-        return SimpleNamespace(result=lambda: [SimpleNamespace(data=SimpleNamespace(meas=meas))])
+        return SimpleNamespace(result=lambda: [SimpleNamespace(data=DataBin(meas=meas, shape=meas.shape))])
 
 
 def statevector_sampler():
@@ -57,7 +64,11 @@ MEASURED = {
 }
 EVERY_PATH = pytest.mark.parametrize("how", ["Exact", *MEASURED])
 EVERY_MEASURED_PATH = pytest.mark.parametrize("how", MEASURED)
-pytestmark = pytest.mark.filterwarnings("ignore:Qiskit backend .* has no QubitProperties")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Qiskit backend .* has no QubitProperties"),
+    pytest.mark.filterwarnings("ignore:The SamplerV2 class is deprecated"),  # its name stays, the class behind changes
+    pytest.mark.filterwarnings("ignore:Options .* have no effect in local testing mode"),
+]
 
 
 def prepared(how, circuit):
@@ -74,16 +85,33 @@ def born(circuit, angles):
     return np.stack([Statevector(circuit.assign_parameters(row)).probabilities() for row in angles])
 
 
-def agree(frequencies, expected, shots):
-    """Half the sum of |differences| in each row, against what chance exceeds once in a million (McDiarmid's bound)."""
+def apart(frequencies, expected):
+    """Half the sum of |differences| in each row: (B,)."""
+    return abs(frequencies - expected).sum(1) / 2
+
+
+def agree(frequencies, expected, shots, noise=0.0):
+    """No row is further apart than noise and what chance exceeds once in a million (McDiarmid's bound)."""
     assert frequencies.shape == expected.shape
     np.testing.assert_allclose(frequencies.sum(1), 1)
     limit = (np.sqrt(expected.shape[1]) / 2 + np.sqrt(np.log(1e6) / 2)) / np.sqrt(shots)
-    assert (abs(frequencies - expected).sum(1) / 2).max() < limit
+    assert apart(frequencies, expected).max() < limit + noise
 
 
 def counts(bits):
     return np.bincount(qh.to_index(bits), minlength=1 << bits.shape[1])
+
+
+def in_random_order(bits):
+    """Wald and Wolfowitz: how often a column changes from row to row. Sorted shots change hardly ever."""
+    for column in bits.T.astype(int):
+        ones, zeros = column.sum(), (1 - column).sum()
+        runs = 1 + (column[1:] != column[:-1]).sum()
+        mean = 1 + 2 * ones * zeros / len(column)
+        deviation = np.sqrt((mean - 1) * (mean - 2) / (len(column) - 1))
+        if abs(runs - mean) >= 5 * deviation:
+            return False
+    return True
 
 
 # --- Born probabilities of random angles ---
@@ -181,15 +209,9 @@ def test_x_on_one_qubit_of_three_sets_its_column_and_its_power_of_two(how, qubit
 
 @EVERY_PATH
 def test_samples_are_in_random_order(how):
-    """Wald and Wolfowitz: how often a column changes from row to row. Sorted shots change hardly ever."""
     circuit = qh.qcbm_ansatz(3, 2)
     bits = prepared(how, circuit).sample(random_angles(circuit, 1)[0], 2000, np.random.default_rng(1))
-    for column in bits.T.astype(int):
-        ones, zeros = column.sum(), (1 - column).sum()
-        runs = 1 + (column[1:] != column[:-1]).sum()
-        mean = 1 + 2 * ones * zeros / len(column)
-        deviation = np.sqrt((mean - 1) * (mean - 2) / (len(column) - 1))
-        assert abs(runs - mean) < 5 * deviation
+    assert in_random_order(bits)
 
 
 @EVERY_PATH
@@ -325,8 +347,16 @@ def test_the_circuit_is_fitted_to_the_device_of_the_sampler(as_method):
         (qh.Exact(), "exact amplitudes on Aer"),
         (qh.Shots(2000), "2,000 shots on Aer"),
         (qh.Shots(500, noise_model=NoiseModel()), "500 shots on Aer, with noise"),
-        (qh.Shots(500, backend=GenericBackendV2(2)), "500 shots on Aer, with noise"),
+        (qh.Shots(500, backend=AerSimulator()), "500 shots on Aer"),
+        (qh.Shots(500, backend=GenericBackendV2(2)), "500 shots on Aer as generic_backend_2q, with noise"),
+        (qh.Shots(500, backend=line()), "500 shots on Aer as generic_backend_6q"),
+        (qh.Shots(500, backend=FakeManilaV2()), "500 shots on Aer as fake_manila, with noise"),
         (qh.Primitive(SamplerV2(), 100), "100 shots by qiskit_aer.SamplerV2"),
+        (qh.Primitive(StatevectorSampler()), "2,000 shots by qiskit.StatevectorSampler"),
+        (
+            qh.Primitive(BackendSamplerV2(backend=FakeManilaV2())),
+            "2,000 shots by qiskit.BackendSamplerV2 on fake_manila",
+        ),
     ],
 )
 def test_says_how_it_ran(execution, stamp):
@@ -382,3 +412,518 @@ def test_available_memory_heeds_the_container(monkeypatch, tmp_path, limit, free
     monkeypatch.setattr(execution, "Path", lambda _: tmp_path)
     monkeypatch.setattr(execution.psutil, "virtual_memory", lambda: SimpleNamespace(available=5_000_000))
     assert execution.available_memory() == free
+
+
+# --- every sampler that needs no network: its bits, its rows, its randomness, its device ---
+
+
+SAMPLERS = {
+    "SamplerV2 of Aer": SamplerV2,
+    "StatevectorSampler": statevector_sampler,
+    "BackendSamplerV2": lambda: BackendSamplerV2(
+        backend=GenericBackendV2(5, coupling_map=CouplingMap.from_line(5), seed=0)
+    ),
+    "BackendSamplerV2 on a fake device": lambda: BackendSamplerV2(backend=FakeManilaV2()),
+    "IBM's, local": lambda: RuntimeSampler(mode=FakeJakartaV2()),
+}
+if find_spec("qiskit_ibm_runtime.executor_sampler"):  # what IBM's Sampler is to become
+    from qiskit_ibm_runtime.executor_sampler import Sampler as ExecutorSampler
+
+    SAMPLERS["IBM's next, local"] = lambda: ExecutorSampler(mode=FakeManilaV2())
+SHARES = np.array([[0.9, 0.1, 0.5, 0.2], [0.1, 0.9, 0.2, 0.5], [0.5, 0.2, 0.9, 0.1]])  # of ones, before the CX
+NOISE = 0.2  # what the readout and gates of these devices may move
+
+
+@cache
+def lopsided():
+    """A circuit of four qubits and rows of its angles: no two qubits and no two rows look alike."""
+    circuit = QuantumCircuit(4)
+    for qubit in range(4):
+        circuit.ry(Parameter(f"θ{qubit}"), qubit)
+    circuit.cx(0, 3)
+    return circuit, 2 * np.arcsin(np.sqrt(SHARES))
+
+
+@pytest.fixture(scope="module", params=SAMPLERS)
+def tried(request):
+    """One of the samplers with the lopsided circuit prepared, and a list of the circuits that it is sent."""
+    sampler, sent = SAMPLERS[request.param](), []
+    run = sampler.run
+    sampler.run = lambda pubs, **options: sent.append(pubs[0][0]) or run(pubs, **options)
+    circuit, _ = lopsided()
+    runner = qh.Primitive(sampler, SHOTS).prepare(circuit, list(circuit.parameters))
+    return SimpleNamespace(runner=runner, sent=sent, device=execution._backend_of(sampler))
+
+
+def test_the_lopsided_circuit_tells_bit_orders_and_rows_apart():
+    expected = born(*lopsided())
+    turned_round = expected.reshape(3, 2, 2, 2, 2).transpose(0, 4, 3, 2, 1).reshape(3, 16)
+    room = NOISE + 0.2
+    assert apart(expected, turned_round).min() > room
+    assert apart(expected, np.roll(expected, 1, axis=0)).min() > room
+
+
+def test_every_sampler_gives_the_right_bits_in_the_right_rows(tried):
+    circuit, angles = lopsided()
+    expected, rng = born(circuit, angles), np.random.default_rng(0)
+    agree(tried.runner.probabilities(angles, rng), expected, SHOTS, NOISE)
+    few = np.array([9, 2, 0])  # states in any order
+    np.testing.assert_allclose(tried.runner.probabilities(angles, rng, few), expected[:, few], atol=0.15)
+    bits = tried.runner.sample(angles[1], SHOTS, rng)
+    assert bits.shape == (SHOTS, 4) and bits.dtype == np.uint8
+    agree(counts(bits)[None] / SHOTS, expected[1:2], SHOTS, NOISE)
+
+
+def test_every_sampler_gives_fresh_shots_in_random_order(tried):
+    angles, rng = lopsided()[1], np.random.default_rng(0)
+    same = np.repeat(angles[2:], 3, axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "(?s).* gave the same shots twice")
+        first, again = (tried.runner.probabilities(same, rng) for _ in range(2))
+        bits = tried.runner.sample(angles[2], SHOTS, rng)
+        more = tried.runner.sample(angles[2], SHOTS, rng)
+    assert len(np.unique(np.vstack([first, again]), axis=0)) == 6
+    assert (counts(bits) != counts(more)).any()
+    assert in_random_order(bits)
+
+
+def test_every_sampler_is_sent_one_and_the_same_circuit_of_its_device(tried, monkeypatch):
+    monkeypatch.setattr(StagedPassManager, "run", lambda *_, **__: pytest.fail("transpiled again"))
+    angles, rng = lopsided()[1], np.random.default_rng(0)
+    tried.sent.clear()
+    tried.runner.probabilities(angles, rng)
+    tried.runner.sample(angles[0], 10, rng)
+    assert len(tried.sent) == 2 and all(circuit is tried.runner.circuit for circuit in tried.sent)
+    if tried.device is None:  # these run any gate
+        assert tried.runner.circuit.count_ops() == {"ry": 4, "measure": 4, "cx": 1, "barrier": 1}
+        return
+    assert tried.runner.circuit.num_qubits == tried.device.num_qubits
+    for step in tried.runner.circuit:
+        wires = tuple(tried.runner.circuit.find_bit(qubit).index for qubit in step.qubits)
+        assert step.name == "barrier" or tried.device.target.instruction_supported(step.name, wires), (step.name, wires)
+
+
+def test_every_sampler_keeps_within_a_time_that_is_long_enough():
+    """Their own jobs, not stand-ins, are asked whether they are done."""
+    circuit, angles = lopsided()
+    for name in ("StatevectorSampler", "IBM's, local"):
+        runner = qh.Primitive(SAMPLERS[name](), 100, retries=0, timeout=60).prepare(circuit, list(circuit.parameters))
+        assert [len(row) for row in runner.measure(angles, 100, None)] == [100] * 3
+
+
+def ideal_line(n_qubits):
+    return GenericBackendV2(
+        n_qubits, ["sx", "rz", "cx"], coupling_map=CouplingMap.from_line(n_qubits), noise_info=False, seed=0
+    )
+
+
+WIDE = {
+    "Shots": lambda n: qh.Shots(20),
+    "SamplerV2 of Aer": lambda n: qh.Primitive(SamplerV2(), 20),
+    "StatevectorSampler": lambda n: qh.Primitive(statevector_sampler(), 20),
+    "BackendSamplerV2": lambda n: qh.Primitive(BackendSamplerV2(backend=ideal_line(n)), 20),
+    "IBM's, local": lambda n: qh.Primitive(RuntimeSampler(mode=ideal_line(n)), 20),
+    "a sampler that sorts": lambda n: qh.Primitive(SortedSampler(), 20),
+}
+
+
+@pytest.mark.parametrize(
+    ("n_qubits", "how"),
+    [
+        *product((8, 10), WIDE),
+        *product((17,), ("Shots", "SamplerV2 of Aer", "IBM's, local")),
+    ],  # the rest are slow there
+)
+def test_outcomes_of_one_two_and_three_octets(n_qubits, how):
+    circuit = QuantumCircuit(n_qubits)
+    for qubit in range(n_qubits):
+        circuit.rx(Parameter(f"θ{qubit:02}"), qubit)
+    ones = np.zeros((3, n_qubits))
+    ones[0, [0, 3, n_qubits - 1]] = ones[1, 1] = ones[2, [2, n_qubits - 2]] = 1
+    runner = WIDE[how](n_qubits).prepare(circuit, list(circuit.parameters))
+    outcomes = np.stack(runner.measure(np.pi * ones, 20, np.random.default_rng(0)))
+    np.testing.assert_array_equal(
+        outcomes, [[1 + 8 + (1 << n_qubits - 1)] * 20, [2] * 20, [4 + (1 << n_qubits - 2)] * 20]
+    )
+    bits = runner.sample(np.pi * ones[0], 20, np.random.default_rng(0))
+    np.testing.assert_array_equal(bits, np.tile(ones[0], (20, 1)))
+
+
+# --- circuits as they are sent ---
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda device: qh.Shots(100, backend=device),
+        lambda device: qh.Primitive(BackendSamplerV2(backend=device), 100),
+        lambda device: qh.Primitive(RuntimeSampler(mode=device), 100),
+    ],
+)
+def test_a_line_of_qubits_costs_more_two_qubit_gates_than_the_circuit_names(how):
+    circuit = qh.qcbm_ansatz(5, 1)
+    sent = how(ideal_line(5)).prepare(circuit, list(circuit.parameters)).circuit
+    pairs = {tuple(sorted(sent.find_bit(q).index for q in step.qubits)) for step in sent if step.name == "cx"}
+    assert pairs <= {(i, i + 1) for i in range(4)}
+    translated = 2 * circuit.num_nonlocal_gates()  # two CX an RXX, were every pair wired
+    assert circuit.num_nonlocal_gates() == 10 and sent.count_ops()["cx"] > translated
+    assert set(sent.count_ops()) == {"sx", "rz", "cx", "measure", "barrier"}
+
+
+def test_circuits_where_everything_is_wired_have_no_more_two_qubit_gates():
+    circuit = qh.qcbm_ansatz(5, 1)
+    for how in (qh.Exact(), qh.Shots(100), qh.Primitive(SamplerV2(), 100)):
+        sent = how.prepare(circuit, list(circuit.parameters)).circuit
+        assert sent.num_nonlocal_gates() == circuit.num_nonlocal_gates() == 10
+
+
+def test_a_noise_model_beside_a_device_takes_the_place_of_its_noise():
+    circuit, noise = qh.qcbm_ansatz(2, 1, warm_start=False), NoiseModel()
+    noise.add_all_qubit_readout_error([[0, 1], [1, 0]])  # every bit is read the other way round
+    runner = qh.Shots(500, noise_model=noise, backend=GenericBackendV2(2, seed=1)).prepare(
+        circuit, list(circuit.parameters)
+    )
+    frequencies = runner.probabilities(np.zeros((1, circuit.num_parameters)), np.random.default_rng(0))
+    np.testing.assert_array_equal(frequencies, [[0, 0, 0, 1]])
+
+
+# --- jobs that fail, hang or are given up, on a clock that no one waits for ---
+
+
+class Clock:
+    """What `execution` uses of `time`: sleeping takes no time here, and is noted."""
+
+    def __init__(self):
+        self.now, self.slept, self.alarm = 100.0, [], None
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        if self.alarm is not None and self.now + seconds > self.alarm:
+            raise KeyboardInterrupt
+        self.now += seconds
+        self.slept.append(seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(execution, "time", clock)
+    return clock
+
+
+class Job:
+    """A job that takes `seconds` of the clock, and then raises or gives `outcome`."""
+
+    def __init__(self, clock, outcome, seconds=0.0):
+        self.clock, self.outcome, self.done_at = clock, outcome, clock.now + seconds
+        self.asked, self.cancelled = 0, 0
+
+    def in_final_state(self):
+        self.asked += 1
+        return self.clock.now >= self.done_at
+
+    def result(self):
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+    def cancel(self):
+        self.cancelled += 1
+
+
+class Scripted:
+    """A sampler whose jobs go as the script says, and well from then on.
+
+    A script holds exceptions (the job's result raises them), seconds (it takes so long), or "refuse" with an exception
+    (`run` itself raises it).
+    """
+
+    def __init__(self, clock, *script, job=Job):
+        self.clock, self.script, self.kind = clock, list(script), job
+        self.jobs, self.sent = [], []
+        self._sampler = statevector_sampler()
+
+    def run(self, pubs, shots):
+        self.sent.append((pubs, shots))
+        step = self.script.pop(0) if self.script else 0.0
+        if isinstance(step, tuple):
+            raise step[1]
+        good = self._sampler.run(pubs, shots=shots).result() if isinstance(step, float) else step
+        self.jobs.append(self.kind(self.clock, good, step if isinstance(step, float) else 0.0))
+        return self.jobs[-1]
+
+
+def on(sampler, shots=SHOTS, **options):
+    """A runner of the lopsided circuit on a stand-in."""
+    circuit, _ = lopsided()
+    return qh.Primitive(sampler, shots, **options).prepare(circuit, list(circuit.parameters))
+
+
+LOST = RuntimeError("the device went to lunch")
+
+
+@pytest.mark.parametrize("step", [LOST, ("refuse", LOST)], ids=["in its result", "as it is sent"])
+@pytest.mark.parametrize("failures", (1, 2))
+def test_a_job_that_fails_is_sent_again_after_growing_waits(clock, failures, step):
+    sampler = Scripted(clock, *[step] * failures)
+    circuit, angles = lopsided()
+    found = on(sampler).probabilities(angles, np.random.default_rng(0))
+    agree(found, born(circuit, angles), SHOTS)
+    assert clock.slept == [execution.RETRY_WAIT, 2 * execution.RETRY_WAIT][:failures]
+    assert len(sampler.sent) == failures + 1
+    for pubs, shots in sampler.sent:  # the same rows, all of them, as often
+        assert shots == SHOTS and pubs[0][0] is sampler.sent[0][0][0][0]
+        np.testing.assert_array_equal(pubs[0][1], angles)
+
+
+@pytest.mark.parametrize(("options", "tries"), [({}, 3), ({"retries": 0}, 1), ({"retries": 4}, 5)])
+@pytest.mark.parametrize("step", [LOST, ("refuse", LOST)], ids=["in its result", "as it is sent"])
+def test_a_job_that_always_fails_says_how_often_and_why(clock, options, tries, step):
+    sampler = Scripted(clock, *[step] * 9)
+    message = f"4,000 shots by .*Scripted failed in try {tries} of {tries}, with RuntimeError: the device went to lunch"
+    with pytest.raises(ExecutionError, match=message) as caught:
+        on(sampler, **options).sample(lopsided()[1][0], SHOTS, np.random.default_rng(0))
+    assert caught.value.__cause__ is LOST
+    assert len(sampler.sent) == tries
+    assert clock.slept == [execution.RETRY_WAIT * 2**k for k in range(tries - 1)]  # none after the last
+
+
+@pytest.mark.parametrize("error", [ValueError("no such gate: rxx"), TypeError("no such gate: rxx")])
+@pytest.mark.parametrize("where", ["result", "run"])
+def test_a_wrong_request_is_not_sent_again(clock, error, where):
+    sampler = Scripted(clock, error if where == "result" else ("refuse", error))
+    with pytest.raises(
+        ExecutionError, match="4,000 shots by .*Scripted refused the circuit: no such gate: rxx"
+    ) as caught:
+        on(sampler).probabilities(lopsided()[1], np.random.default_rng(0))
+    assert caught.value.__cause__ is error
+    assert len(sampler.sent) == 1 and not clock.slept
+
+
+def test_a_job_that_hangs_is_cancelled_and_sent_again(clock):
+    sampler = Scripted(clock, 1e9)
+    circuit, angles = lopsided()
+    agree(on(sampler, timeout=30).probabilities(angles, None), born(circuit, angles), SHOTS)
+    assert [job.cancelled for job in sampler.jobs] == [1, 0]
+    assert 30 < clock.now - 100 - execution.RETRY_WAIT <= 35
+
+
+def test_jobs_that_all_hang_are_all_cancelled(clock):
+    sampler = Scripted(clock, *[1e9] * 9)
+    with pytest.raises(ExecutionError, match="try 2 of 2, with TimeoutError: no result within 0.5 seconds"):
+        on(sampler, retries=1, timeout=0.5).probabilities(lopsided()[1], None)
+    assert [job.cancelled for job in sampler.jobs] == [1, 1]
+
+
+def test_a_job_that_takes_its_time_is_left_to_it(clock):
+    for timeout, asked in ((None, False), (60, True)):
+        sampler = Scripted(clock, 50.0)
+        on(sampler, timeout=timeout).probabilities(lopsided()[1], None)
+        (job,) = sampler.jobs
+        assert not job.cancelled and (job.asked > 0) == asked
+
+
+def test_a_job_whose_result_is_out_of_reach_is_cancelled_before_the_next_is_sent(clock):
+    """A connection that is lost leaves the job behind it running: it would be paid for beside the second."""
+    sampler = Scripted(clock, ConnectionError("lost"))
+    on(sampler).probabilities(lopsided()[1], None)
+    assert [job.cancelled for job in sampler.jobs] == [1, 0]
+
+
+def test_what_cancelling_says_does_not_hide_why(clock):
+    class Stubborn(Job):
+        def cancel(self):
+            raise RuntimeError("jobs here cannot be cancelled")
+
+    with pytest.raises(ExecutionError, match="TimeoutError: no result within 3 seconds"):
+        on(Scripted(clock, 1e9, job=Stubborn), retries=0, timeout=3).probabilities(lopsided()[1], None)
+
+
+def test_ctrl_c_cancels_the_job_and_ends_the_tries(clock):
+    waiting, polling = Scripted(clock, KeyboardInterrupt()), Scripted(clock, 1e9)
+    with pytest.raises(KeyboardInterrupt):
+        on(waiting).probabilities(lopsided()[1], None)
+    clock.alarm = clock.now + 10
+    with pytest.raises(KeyboardInterrupt):
+        on(polling, timeout=60).probabilities(lopsided()[1], None)
+    for sampler in (waiting, polling):
+        assert [job.cancelled for job in sampler.jobs] == [1]
+
+
+@pytest.mark.parametrize("retries", (-1, 1.5, True, None, "two"))
+def test_refuses_retries_that_are_no_number_of_tries(retries):
+    with pytest.raises(ValueError, match=f"retries is {retries!r}; it must be a whole number of 0 or more"):
+        qh.Primitive(StatevectorSampler(), retries=retries)
+
+
+@pytest.mark.parametrize("timeout", (0, -3, float("nan"), "soon", [5]))
+def test_refuses_a_timeout_that_is_no_time(timeout):
+    with pytest.raises(ValueError, match="timeout is .*; it must be seconds above 0, or None"):
+        qh.Primitive(StatevectorSampler(), timeout=timeout)
+
+
+# --- answers that are not what was asked for ---
+
+
+class Changing:
+    """A good sampler whose registers are changed on the way: {name: BitArray} becomes another."""
+
+    def __init__(self, change, more_shots=0):
+        self._sampler, self._change, self._more = statevector_sampler(), change, more_shots
+
+    def run(self, pubs, shots):
+        meas = self._sampler.run(pubs, shots=shots + self._more).result()[0].data.meas
+        data = DataBin(**self._change(meas))
+        return SimpleNamespace(result=lambda: [SimpleNamespace(data=data)])
+
+
+def test_the_register_may_have_any_name():
+    circuit, angles = lopsided()
+    runner = on(Changing(lambda meas: {"c0": meas}))
+    agree(runner.probabilities(angles, None), born(circuit, angles), SHOTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda meas: {"meas": meas, "more": meas}, "{'meas': 4, 'more': 4} bits where one of 4 was measured"),
+        (lambda meas: {"meas": meas.slice_bits([0, 1, 2])}, "{'meas': 3} bits where one of 4 was measured"),
+        (lambda meas: {"c": BitArray.concatenate_bits([meas, meas])}, "{'c': 8} bits where one of 4 was measured"),
+        (lambda meas: {}, "{} bits where one of 4 was measured"),
+        (lambda meas: {"meas": np.zeros((3, SHOTS, 4))}, "{'meas': 'no'} bits where one of 4 was measured"),
+        (
+            lambda meas: {"meas": meas.slice_shots(range(100))},
+            "gave 100 shots where 4,000 were asked for; ask for no more",
+        ),
+        (lambda meas: {"meas": meas[:1]}, "gave the shots of 1 circuits where 3 were sent"),
+        (lambda meas: {"meas": meas.reshape(1, 3 * SHOTS)}, "gave the shots of 1 circuits where 3 were sent"),
+    ],
+    ids=["two registers", "too narrow", "too wide", "none", "no bits", "few shots", "few rows", "all rows in one"],
+)
+def test_anything_else_than_what_was_asked_for_is_an_error_and_not_sent_again(change, told, clock):
+    with pytest.raises(ExecutionError) as caught:
+        on(Changing(change)).probabilities(lopsided()[1], None)
+    assert told in str(caught.value) and "Changing gave" in str(caught.value)
+    assert not clock.slept
+
+
+def test_a_pass_manager_that_measures_a_second_time_is_named_as_what_does_this():
+    class Twice:
+        def run(self, circuit):
+            again = circuit.copy()
+            again.measure_all()
+            return again
+
+    with pytest.raises(
+        ExecutionError, match="'meas': 4, 'meas0?1?': 4.*a pass_manager that adds or drops measurements"
+    ):
+        on(statevector_sampler(), pass_manager=Twice()).probabilities(lopsided()[1], None)
+
+
+def test_more_shots_than_asked_for_are_all_counted_and_none_too_many_sampled():
+    circuit, angles = lopsided()
+    runner = on(Changing(lambda meas: {"meas": meas}, more_shots=96), 4)
+    agree(runner.probabilities(angles, None), born(circuit, angles), 100)
+    assert len(np.unique(100 * runner.probabilities(angles, None))) > 5  # hundredths, not quarters
+    bits = runner.sample(angles[0], 30, np.random.default_rng(0))
+    assert bits.shape == (30, 4)
+    spread = on(SortedMore()).sample(np.full(4, np.pi / 2), 500, np.random.default_rng(0))
+    assert abs(spread[:, :3].mean(0) - 0.5).max() < 0.15  # not the first 500 of what is sorted
+
+
+class SortedMore(SortedSampler):
+    def run(self, pubs, shots):
+        return super().run(pubs, 4 * shots)
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        (lambda: qh.Shots(100, backend=FakeManilaV2()), "fake_manila has 5 qubits and the circuit has 6"),
+        (lambda: qh.Shots(100, backend=GenericBackendV2(3)), "generic_backend_3q has 3 qubits and the circuit has 6"),
+        (lambda: qh.Primitive(BackendSamplerV2(backend=FakeManilaV2())), "fake_manila has 5 qubits and .* has 6"),
+        (lambda: qh.Primitive(RuntimeSampler(mode=FakeManilaV2())), "fake_manila has 5 qubits and .* has 6"),
+    ],
+)
+def test_refuses_a_device_with_too_few_qubits_before_any_work(how, named, monkeypatch):
+    execution_, circuit = how(), qh.qcbm_ansatz(6, 1)
+    for name in ("_preset_for", "_measured", "check_memory"):
+        monkeypatch.setattr(execution, name, lambda *_: pytest.fail("worked before it looked"))
+    with pytest.raises(ValueError, match=f"{named}.*; take a larger device, or a circuit of at most [35] qubits"):
+        execution_.prepare(circuit, list(circuit.parameters))
+
+
+def test_a_device_with_just_enough_qubits_is_enough():
+    circuit = qh.qcbm_ansatz(5, 1)
+    for how in (qh.Shots(10, backend=FakeManilaV2()), qh.Primitive(RuntimeSampler(mode=FakeManilaV2()), 10)):
+        assert how.prepare(circuit, list(circuit.parameters)).circuit.num_qubits == 5
+
+
+# --- samplers with a fixed seed ---
+
+
+def repeats(caught):
+    return [str(w.message) for w in caught if "the same shots twice" in str(w.message)]
+
+
+def drawn(sampler, angles, times, n=200):
+    """The warnings of sampling the lopsided circuit so often."""
+    runner = on(sampler)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(times):
+            runner.sample(angles, n, np.random.default_rng())
+    return repeats(caught)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SamplerV2(seed=1),
+        lambda: StatevectorSampler(seed=1),
+        lambda: BackendSamplerV2(backend=ideal_line(4), options={"seed_simulator": 1}),
+        lambda: RuntimeSampler(mode=ideal_line(4), options={"simulator": {"seed_simulator": 1}}),
+    ],
+    ids=["Aer", "StatevectorSampler", "BackendSamplerV2", "IBM's, local"],
+)
+def test_a_sampler_with_a_fixed_seed_is_told_of_each_time_it_repeats_itself(make):
+    angles = lopsided()[1][2]
+    assert drawn(make(), angles, 1) == []
+    told = drawn(make(), angles, 4)
+    assert len(told) == 3
+    assert "its seed is a fixed number" in told[0] and "a numpy Generator" in told[0]
+
+
+def test_frequencies_of_a_fixed_seed_are_told_of_too_and_where_they_were_asked_for():
+    runner, angles = on(SamplerV2(seed=1)), lopsided()[1].copy()
+    runner.probabilities(angles, None)
+    with pytest.warns(UserWarning, match="4,000 shots by qiskit_aer.SamplerV2 gave the same shots twice") as caught:
+        runner.probabilities(angles.copy(), None)
+    assert [w.filename for w in caught] == [__file__]
+
+
+def test_other_angles_in_between_are_no_repetition_even_where_written_over():
+    """COBYLA and `qcbm.angles += …` write to the array that they passed."""
+    runner, angles = on(Changing(lambda meas: {"meas": RANDOM})), np.array(lopsided()[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            runner.probabilities(angles, None)
+            angles += 0.1
+
+
+RANDOM = BitArray(np.random.default_rng(0).integers(16, size=(3, SHOTS, 1), dtype=np.uint8), 4)
+
+
+@pytest.mark.parametrize("make", [statevector_sampler, SamplerV2])
+def test_a_sampler_that_draws_anew_is_not_told_so(make):
+    assert drawn(make(), lopsided()[1][2], 4) == []
+
+
+def test_a_circuit_with_one_outcome_or_few_shots_is_no_repetition():
+    certain = np.array([np.pi, 0, np.pi, 0])
+    assert drawn(SamplerV2(seed=1), certain, 3) == []
+    assert drawn(SamplerV2(seed=1), lopsided()[1][2], 3, n=31) == []
+    assert len(drawn(SamplerV2(seed=1), lopsided()[1][2], 3, n=32)) == 2

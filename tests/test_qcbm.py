@@ -1,16 +1,21 @@
 """The Born machine: its distribution in each basis, its samples, and what a fit counts, keeps and learns."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
+from qiskit.primitives import StatevectorSampler
+from qiskit.primitives.containers import BitArray, DataBin
 from qiskit.quantum_info import Statevector
 from qiskit_aer.noise import NoiseModel
 
 import qaan_helpers as qh
 from qaan_helpers import execution, optimisers
+from qaan_helpers.execution import ExecutionError
+from qaan_helpers.qcbm import Bill
 
 LN2 = math.log(2)
 OPTIMISERS = pytest.mark.parametrize("optimizer", ("cobyla", "adam", "spsa"))
@@ -367,6 +372,234 @@ def test_fits_on_shots_with_noise(optimizer):
     assert result.best_cost == pytest.approx(again, abs=0.3)
 
 
+# --- a device that fails in the middle ---
+
+
+class Device:
+    """A SamplerV2 that notes every job, (rows of angles, shots), and fails at those numbered in `fails`, from 1 on."""
+
+    def __init__(self, *fails):
+        self.fails, self.jobs = fails, []
+        self._sampler = StatevectorSampler(seed=np.random.default_rng(3))
+
+    def run(self, pubs, shots):
+        ((_, angles),) = pubs
+        self.jobs.append((np.array(angles), shots))
+        if len(self.jobs) in self.fails:
+            raise RuntimeError("out for calibration")
+        return self.answer(pubs, shots)
+
+    def answer(self, pubs, shots):
+        return self._sampler.run(pubs, shots=shots)
+
+
+def device_error(done, budget):
+    return pytest.raises(
+        ExecutionError,
+        match=f"in try 1 of 1, with RuntimeError: out for calibration. {done} of {budget} evaluations were done; "
+        "their best angles are kept, and the next fit starts from them",
+    )
+
+
+class Oracle(Device):
+    """A device of two qubits that tosses coins, but says "state 1" in the jobs `good`: which point is best is known."""
+
+    def __init__(self, good, *fails):
+        super().__init__(*fails)
+        self._good, self._rng = good, np.random.default_rng(0)
+
+    def answer(self, pubs, shots):
+        outcomes = self._rng.integers(4, size=(len(self.jobs[-1][0]), shots, 1), dtype=np.uint8)
+        meas = BitArray(np.ones_like(outcomes) if len(self.jobs) in self._good else outcomes, 2)
+        return SimpleNamespace(result=lambda: [SimpleNamespace(data=DataBin(meas=meas, shape=meas.shape))])
+
+
+@OPTIMISERS
+@pytest.mark.parametrize(("bases", "good", "fails"), [("z", (4,), 10), ("zo", (7, 8), 20)])
+def test_a_fit_on_a_device_that_fails_keeps_its_best_and_goes_on_from_there(optimizer, bases, good, fails):
+    """Evaluation 4 is the best and evaluation 10 fails, in two bases in its second half."""
+    device, costs = Oracle(good, fails), []
+    qcbm = small(bases, how=qh.Primitive(device, 200, retries=0))
+    bits = np.array([[1, 0] * len(bases)] * 3)  # state 1
+    with device_error(9, 40) as caught:
+        qcbm.fit(bits, optimizer, 40, callback=lambda _, cost: costs.append(cost))
+    assert isinstance(caught.value.__cause__, ExecutionError) and len(device.jobs) == fails
+    assert len(costs) == 9 and np.argmin(costs) == 3 and costs[3] == 0
+    best = device.jobs[good[0] - 1][0][0]
+    np.testing.assert_array_equal(qcbm.angles, best)
+
+    again = qcbm.fit(bits, optimizer, 20)
+    assert again.n_evaluations == 20 and (qcbm.angles == again.angles).all()
+    first, second = (device.jobs[fails + i * len(bases)][0][0] for i in range(2))
+    np.testing.assert_allclose((first + second) / 2 if optimizer == "spsa" else first, best, atol=1e-12)
+
+
+@OPTIMISERS
+def test_a_fit_whose_first_job_fails_leaves_the_angles_alone(optimizer):
+    qcbm = small(how=qh.Primitive(Device(1), 200, retries=0))
+    start = qcbm.angles.copy()
+    with device_error(0, 30):
+        qcbm.fit(some_bits(qcbm), optimizer, 30)
+    np.testing.assert_array_equal(qcbm.angles, start)
+    assert qcbm.fit(some_bits(qcbm), optimizer, 30).n_evaluations == 30
+
+
+@OPTIMISERS
+def test_jobs_that_are_sent_again_change_nothing_in_the_count(optimizer, monkeypatch):
+    monkeypatch.setattr(execution, "RETRY_WAIT", 0.0)
+    device = Device(3, 4, 9)
+    qcbm = small(how=qh.Primitive(device, 200))
+    result = qcbm.fit(some_bits(qcbm), optimizer, 12)
+    assert result.n_evaluations == 12 and len(device.jobs) == 15
+    assert result.n_circuits == qcbm.bill(optimizer, 12).circuits
+
+
+def test_a_prior_on_a_device_that_fails_stays_where_its_fit_was():
+    """A first fit that failed is a first fit again, with its budget; a refit that failed is a refit again."""
+    device = Device(10, 62)
+    prior = qh.QCBMPrior(2, 1, execution=qh.Primitive(device, 100, retries=0), max_evaluations=40, refit_evaluations=20)
+    bits = some_bits(prior.qcbm)
+    with device_error(9, 40):
+        prior.fit(bits)
+    assert prior.last_fit is None
+    prior.fit(bits)
+    assert prior.last_fit.n_evaluations == 40
+    first = prior.last_fit
+    with device_error(11, 20):
+        prior.fit(bits)
+    assert prior.last_fit is first
+    assert prior.fit(bits) == prior.last_fit.best_cost and prior.last_fit.n_evaluations == 20
+    assert prior.sample(7).shape == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("fails", "what"), [(5, "first fit"), (11, "first sample"), (14, "refit"), (22, "second sample")]
+)
+def test_training_on_a_device_that_fails_keeps_whole_epochs_and_can_be_taken_up(fails, what):
+    """Ten evaluations and one sample an epoch are eleven jobs."""
+    digits = qh.load_mnist((3, 7), source="sample")
+    digits = qh.Digits(digits.images[:24], digits.labels[:24])
+    device = Device(fails)
+    prior = qh.QCBMPrior(
+        2, 1, execution=qh.Primitive(device, 100, retries=0), optimizer="spsa", max_evaluations=10, refit_evaluations=10
+    )
+    gan = qh.QAAN(prior, device="cpu", warm_up=0)
+    whole = []
+    with pytest.raises(ExecutionError, match="out for calibration"):
+        for report in qh.train(gan, digits, 3, batch_size=8):
+            whole.append(report)
+    assert len(whole) == ("second" in what or what == "refit")
+    assert gan.history == whole and gan.epoch == len(whole)
+    assert gan.sample(4).shape == (4, 1, 28, 28)  # what there is can be used
+
+    for report in qh.train(gan, digits, 2, batch_size=8):
+        whole.append(report)
+        assert np.isfinite([report.d_loss, report.g_loss, report.prior_cost]).all()
+    assert [report.epoch for report in gan.history] == list(range(1, len(whole) + 1))
+    assert gan.history == whole
+
+
+# --- one seed for all shots of a fit ---
+
+
+def stays(cost, angles, budget, *_):
+    """An optimiser that evaluates where it is, as often as it may."""
+    for _ in range(budget):
+        cost(angles)
+
+
+@pytest.mark.parametrize("bases", ("z", "zo"))
+def test_common_shots_make_the_cost_a_fixed_function(bases, monkeypatch):
+    monkeypatch.setattr(optimisers, "cobyla", stays)
+    qcbm = small(bases, n_qubits=3, how=qh.Shots(300))
+    bits = some_bits(qcbm)
+    common = [qcbm.fit(bits, max_evaluations=6, common_shots=True).costs for _ in range(2)]
+    for costs in common:
+        assert len(costs) == 6 and len(set(costs)) == 1
+    assert common[0][0] != common[1][0]  # each fit has its own
+    assert len(set(qcbm.fit(bits, max_evaluations=6).costs)) > 3
+
+
+def test_common_shots_hold_for_adams_gradient_too(monkeypatch):
+    found = []
+    monkeypatch.setattr(optimisers, "adam", lambda evaluate, angles, _: found.extend(evaluate(angles) for _ in "123"))
+    qcbm = small(how=qh.Shots(300))
+    qcbm.fit(some_bits(qcbm), "adam", 3, common_shots=True)
+    assert len({cost for cost, _ in found}) == 1
+    assert len({tuple(gradient) for _, gradient in found}) == 1 and found[0][1].any()
+
+
+def test_common_shots_leave_spsa_its_directions():
+    walks = []
+    for _ in range(2):
+        qcbm = small(n_qubits=3, how=qh.Shots(300))
+        result = qcbm.fit(some_bits(qcbm), "spsa", 30, common_shots=True)
+        assert len(set(result.costs)) > 15
+        walks.append(result.costs)
+    np.testing.assert_array_equal(*walks)  # and the seed still says it all
+    assert result.best_cost < result.costs[0]
+
+
+@OPTIMISERS
+def test_samples_after_a_fit_with_common_shots_are_fresh(optimizer, monkeypatch):
+    monkeypatch.setattr(optimisers, optimizer, stays)
+    with_fit, without = (small(n_qubits=4, how=qh.Shots(300)) for _ in range(2))
+    for _ in range(2):
+        with_fit.fit(some_bits(with_fit), optimizer, 5, common_shots=True)
+    np.testing.assert_array_equal(with_fit.angles, without.angles)
+    drawn = [np.bincount(qh.to_index(qcbm.sample(500)), minlength=16) for qcbm in (with_fit, with_fit, without)]
+    assert (drawn[0] != drawn[1]).any() and (drawn[0] != drawn[2]).any()
+
+
+@pytest.mark.parametrize("how", [qh.Exact(), qh.Primitive(StatevectorSampler(seed=np.random.default_rng(0)), 100)])
+def test_refuses_common_shots_where_the_seeds_are_not_ours(how):
+    heard, qcbm = [], small(how=how)
+    with pytest.raises(ValueError, match=f"common_shots needs Shots, .*, and this runs on {how}"):
+        qcbm.fit(some_bits(qcbm), common_shots=True, callback=lambda *told: heard.append(told))
+    assert not heard
+
+
+# --- what a fit costs, before it is paid ---
+
+
+@OPTIMISERS
+@pytest.mark.parametrize("bases", ("z", "zo"))
+@pytest.mark.parametrize("budget", (12, 13))
+def test_the_bill_is_what_the_device_was_asked_for(optimizer, bases, budget):
+    device = Device()
+    qcbm = small(bases, how=qh.Primitive(device, 50))
+    bill = qcbm.bill(optimizer, budget)
+    assert not device.jobs  # it is known before anything runs
+    result = qcbm.fit(some_bits(qcbm), optimizer, budget)
+    rows = [len(angles) for angles, _ in device.jobs]
+    assert (bill.jobs, bill.circuits) == (len(rows), sum(rows))
+    assert bill.shots == sum(len(angles) * shots for angles, shots in device.jobs)
+    assert result.n_circuits == bill.circuits
+    assert bill.jobs == budget * len(bases)
+
+
+@pytest.mark.parametrize(("optimizer", "jobs", "rows"), [("cobyla", 1500, 1), ("adam", 300, 11), ("spsa", 3000, 1)])
+def test_the_bill_of_the_usual_budgets(optimizer, jobs, rows):
+    for how, shots in ((qh.Shots(200), 200), (qh.Exact(), 0)):
+        assert small(how=how).bill(optimizer) == Bill(jobs, jobs * rows, jobs * rows * shots)
+    assert small().bill() == small().bill("cobyla", 1500)
+
+
+def test_cobyla_may_be_done_before_its_bill_is_spent():
+    qcbm = small()
+    result = qcbm.fit(some_bits(qcbm))
+    assert 7 < result.n_circuits < qcbm.bill().circuits == 1500
+
+
+def test_the_bill_reads_well():
+    assert str(Bill(1500, 1500, 3_000_000)) == "1,500 jobs one after the other, 1,500 circuits, 3,000,000 shots"
+
+
+def test_the_bill_refuses_what_a_fit_refuses():
+    refuses("'sgd'; choose one of 'cobyla', 'adam', 'spsa'", small().bill, "sgd")
+    refuses("max_evaluations is 0; it must be a whole number of 1 or more", small().bill, "spsa", 0)
+
+
 # --- bad input ---
 
 
@@ -423,7 +656,8 @@ def test_cobyla_refuses_a_budget_under_n_plus_2_before_any_evaluation(budget):
 @OPTIMISERS
 @pytest.mark.parametrize("budget", (0, -10))
 def test_refuses_a_budget_below_one(budget, optimizer):
-    refuses(f"max_evaluations is {budget}; it must be 1 or more", small().fit, BOUND[:, :2], optimizer, budget)
+    message = f"max_evaluations is {budget}; it must be a whole number of 1 or more"
+    refuses(message, small().fit, BOUND[:, :2], optimizer, budget)
 
 
 @pytest.mark.parametrize("epsilon", (0, -1e-8, 1, math.nan))
@@ -433,7 +667,7 @@ def test_refuses_an_epsilon_that_is_no_probability(epsilon):
 
 @pytest.mark.parametrize("n_samples", (0, -3))
 def test_refuses_to_draw_fewer_than_one_sample(n_samples):
-    refuses(f"n_samples is {n_samples}; it must be 1 or more", small().sample, n_samples)
+    refuses(f"n_samples is {n_samples}; it must be a whole number of 1 or more", small().sample, n_samples)
 
 
 @pytest.mark.parametrize("angles", (np.zeros(3), np.zeros((1, 5)), [0, 0, 0, 0, math.nan]))

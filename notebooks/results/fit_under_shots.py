@@ -1,0 +1,97 @@
+"""Fit one circuit from counted shots: `python fit_under_shots.py` adds rows to fit_under_shots.csv, skips those there.
+
+Every row spends the same number of shots, on many rough evaluations of the cost or on few fine ones, and is scored by
+the exact distribution at the angles that the fit kept. The bits are those of a discriminator after eight epochs on the
+bundled 3s, 7s and 9s. Notebook 08 draws the picture. Takes about an hour on two cores.
+"""
+
+import csv
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+ROWS = Path(__file__).with_name("fit_under_shots.csv")
+TOTAL_SHOTS = 2_000_000
+SEEDS = range(5)
+WAYS = {  # optimiser and options of QCBM.fit; epsilon clips probabilities, at one shot in "floor"
+    "COBYLA": ("cobyla", {}),
+    "COBYLA, common shots": ("cobyla", {"common_shots": True}),
+    "COBYLA, common shots, floor": ("cobyla", {"common_shots": True, "epsilon": "one shot"}),
+    "SPSA": ("spsa", {}),
+    "SPSA, common shots": ("spsa", {"common_shots": True}),
+    "SPSA, floor": ("spsa", {"epsilon": "one shot"}),
+}
+RADII = {f"{way}, radius {radius}": ("cobyla", WAYS[way][1] | {"trust_radius": radius})
+         for way, radius in product(("COBYLA", "COBYLA, common shots"), (0.2, 1.0))}  # fmt: skip
+PLAN = [
+    *product(("shots",), (500, 1000, 2000, 4000, 8000), WAYS),
+    *product(("shots",), (2000,), RADII),
+    *product(("ion_trap",), (2000,), ("COBYLA", "COBYLA, common shots", "SPSA")),
+]
+
+
+@cache
+def learned_bits():
+    """Bits (1800, 8) of a discriminator that was trained for eight epochs."""
+    import torch
+
+    import qaan_helpers as qh
+
+    torch.set_num_threads(1)
+    digits = qh.load_mnist((3, 7, 9), source="sample")
+    gan = qh.QAAN(qh.UniformPrior(8), device="cpu")
+    for _ in qh.train(gan, digits, epochs=8):
+        pass
+    return gan.bits(digits.images)
+
+
+def measure(seed: int, rung: str, shots: int, way: str) -> dict:
+    """Fit once and return the row."""
+    import qaan_helpers as qh
+    from qaan_helpers.losses import clipped_nll, empirical
+
+    bits = learned_bits()
+    optimizer, options = (WAYS | RADII)[way]
+    options = {key: 1 / shots if value == "one shot" else value for key, value in options.items()}
+    qcbm = qh.QCBM(qh.qcbm_ansatz(8), qh.named_execution(rung, shots), seed)
+    result = qcbm.fit(bits, optimizer, TOTAL_SHOTS // shots, **options)
+    states, frequencies = empirical(bits)
+    exact = qh.QCBM(qh.qcbm_ansatz(8)).probabilities(result.angles)
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return {
+        "execution": rung,
+        "shots": shots,
+        "way": way,
+        "seed": seed,
+        "evaluations": result.n_evaluations,
+        "above_perfect": round(float(clipped_nll(exact[states], frequencies)) - qh.entropy(bits), 4),
+        "correlation": round(qh.total_correlation(bits), 4),
+        "seconds": round(result.seconds, 1),
+        "version": qh.__version__,
+        "revision": revision.stdout.strip(),
+    }
+
+
+def main() -> None:
+    """Run what is missing, two fits at a time, and write each row as soon as it is there."""
+    done = set()
+    if ROWS.exists():
+        with ROWS.open() as file:
+            done = {(int(r["seed"]), r["execution"], int(r["shots"]), r["way"]) for r in csv.DictReader(file)}
+    missing = [(seed, *one) for seed in SEEDS for one in PLAN if (seed, *one) not in done]
+    with ProcessPoolExecutor(2) as pool:
+        for row in pool.map(measure, *zip(*missing, strict=True)) if missing else ():
+            new = not ROWS.exists()
+            with ROWS.open("a", newline="") as file:
+                writer = csv.DictWriter(file, row)
+                if new:
+                    writer.writeheader()
+                writer.writerow(row)
+            print(row, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

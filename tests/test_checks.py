@@ -1,0 +1,25 @@
+"""The check of whole numbers that every module calls."""
+
+import numpy as np
+import pytest
+
+from qaan_helpers.checks import check_whole
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int64(3), np.uint8(2)])
+def test_whole_numbers_pass_as_int(value):
+    checked = check_whole("layers", value)
+    assert checked == value
+    assert type(checked) is int
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.0, "3", None, True, np.float64(4), float("nan")])
+def test_anything_else_is_refused_by_name(value):
+    with pytest.raises(ValueError, match=r"^layers is .*whole number of 1 or more"):
+        check_whole("layers", value)
+
+
+def test_the_least_can_be_another():
+    assert check_whole("epoch", 0, 0) == 0
+    with pytest.raises(ValueError, match="whole number of 5 or more"):
+        check_whole("epoch", 4, 5)
