@@ -46,8 +46,8 @@ def _train(options):
         except ExecutionError as error:  # in a fit or a draw, before the epoch's first step
             gan.save(options.out)
             raise ExecutionError(
-                f"{error}. {gan.epoch} whole epochs and the circuit's best angles since are saved in {options.out}; the "
-                "same command goes on from there, on another --execution too"
+                f"{error}. Epoch {gan.epoch} and the circuit's best angles since then are saved in {options.out}; the "
+                "same command goes on from there, also with another --execution"
             ) from error
     print(f"Saved in {options.out}; draw digits with: python -m qaan_helpers sample {options.out}")
 
@@ -158,7 +158,9 @@ def _data_options(parser):
 
 def _execution_options(parser):
     names = "exact, shots, ion_trap, a fake device such as FakeTorino, ibm[:NAME] or ionq[:NAME]"
-    parser.add_argument("--execution", metavar="NAME", help=f"where the circuit runs: {names}; without it, as saved")
+    parser.add_argument(
+        "--execution", metavar="NAME", help=f"where the circuit runs: {names}; or as saved, exact at first"
+    )
     parser.add_argument("--shots", type=int, help="a circuit; alone, on Aer without noise")
 
 

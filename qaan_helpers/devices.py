@@ -117,7 +117,7 @@ def ibm(name: str | None = None, shots: int = 2000, *, min_qubits: int = 8, **op
         token = os.environ.get("QISKIT_IBM_TOKEN") or "no token"
         told = f"{type(error).__name__}: {error}".replace(token, "…")
         raise ExecutionError(
-            f"IBM's service cannot be used ({told}); check QISKIT_IBM_TOKEN, QISKIT_IBM_INSTANCE and the network; {HERE}"
+            f"IBM's service did not work ({told}); check QISKIT_IBM_TOKEN, QISKIT_IBM_INSTANCE and the network; {HERE}"
         ) from None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # announces a successor of the same name and use

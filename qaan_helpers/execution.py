@@ -329,13 +329,13 @@ def _name(backend):
 
 def _wait(job, timeout):
     """The job's result; a job that takes longer than `timeout` seconds, or whose result is not had, is cancelled."""
-    deadline, pause = time.monotonic() + (timeout or 0), 0.005
+    started = time.monotonic()
     try:
         while timeout and not job.in_final_state():
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - started
+            if waited > timeout:
                 raise TimeoutError(f"no result within {timeout:g} seconds")
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
+            time.sleep(min(max(waited / 10, 0.001), 5.0))  # a job is noticed when a tenth of its time is lost, at most
         return job.result()
     except BaseException:  # too late, interrupted, or out of reach: it must not run on beside the next try
         with contextlib.suppress(Exception):  # whatever cancelling says, the first reason is told

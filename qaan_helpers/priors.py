@@ -193,7 +193,9 @@ def make_prior(config: dict, execution=None) -> Prior:
     if kind == "qcbm":
         named = settings.pop("execution")
         if execution is None and not isinstance(named, dict):
-            raise ValueError(f"the circuit ran with {named}, which a file cannot hold; pass execution=… to load it")
+            raise ValueError(
+                f"the circuit ran with {named}, which a file cannot hold; pass execution=… (or --execution) to load it"
+            )
         settings["execution"] = execution or (Exact() if named["shots"] is None else Shots(named["shots"]))
     return PRIORS[kind](**settings)
 

@@ -1,7 +1,17 @@
-"""The associative loop: generator against discriminator, and each epoch a prior fitted to the discriminator's bits."""
+"""The associative loop: generator against discriminator, and each epoch a prior fitted to the discriminator's bits.
+
+An epoch counts whole or not at all. Whatever ends one half-way, an interrupt or an error, puts the QAAN back to where
+the last one ended, so that it can be saved, and goes on bit for bit as if nothing had been.
+
+Same seed, same data, same machine, same versions and number of threads: the same numbers to the last bit, on the CPU.
+Another number of threads adds in another order: a circuit's fit stays within 1e-6 nats, and the first ten steps' losses
+within 1e-4, from where networks drift apart as two seeds do. Nothing of the kind is promised between kinds of CPU,
+versions of PyTorch, Qiskit or SciPy, on a GPU (not even from run to run), or for a sampler with its own random numbers.
+"""
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,10 +20,11 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from . import checkpoints
+from . import checkpoints, health
 from .bits import BINARISATIONS, binarise, entropy, total_correlation
 from .checks import check_whole
 from .dcgan import Discriminator, Generator
+from .execution import ExecutionError
 from .mnist import Digits
 from .priors import Prior, UniformPrior, make_prior
 
@@ -91,6 +102,7 @@ class QAAN:
         self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), **adam)
         self.history: list[Report] = []
         self._prior_fitted = False
+        self._trained_on: dict | None = None
         self._uniform = UniformPrior(prior.latent_dim, _seed(seed, "warm-up"))
         self._noise = torch.Generator().manual_seed(_seed(seed, "noise"))
 
@@ -152,11 +164,12 @@ class QAAN:
         means = real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
         return torch.stack([d_loss, g_loss, *means]).detach()
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, keep: int = 2) -> None:
         """Write all that is needed to go on training bit for bit into `folder`: safetensors and JSON.
 
-        The last two saves stay. Saves of later epochs that lie there are of another run and are replaced.
-        Raises ValueError for a prior without config(), state() and load_state().
+        The last `keep` saves stay. Saves of later epochs that lie there are of another run and are replaced.
+        Raises ValueError for a prior without config(), state() and load_state() or for weights that are NaN, OSError
+        where the folder cannot be written; what was saved before then stays as it is.
         """
         if not all(hasattr(self.prior, name) for name in ("config", "state", "load_state")):
             raise ValueError(f"{type(self.prior).__name__} cannot be saved: it lacks config(), state(), load_state()")
@@ -164,80 +177,185 @@ class QAAN:
             "seed": self.seed,
             "settings": asdict(self.settings),
             "prior": self.prior.config(),
+            "trained_on": self._trained_on,
+            "versions": checkpoints.versions(),
             "history": [asdict(report) for report in self.history],
         }
-        checkpoints.write(folder, f"epoch_{self.epoch:06d}", self._tensors(), description)
+        tensors = self._networks() | self._streams() | _named("prior", _arrays(self.prior))
+        checkpoints.write(folder, f"epoch_{self.epoch:06d}", tensors, description, check_whole("keep", keep))
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto", execution=None) -> "QAAN":
-        """Take up what `save` wrote in `folder`; `execution` runs its circuit elsewhere than it ran before."""
-        tensors, description = checkpoints.read(folder)
-        gan = cls(make_prior(description["prior"], execution), device, description["seed"], **description["settings"])
-        gan.history = [Report(**report) for report in description["history"]]
-        gan._prior_fitted = gan.epoch > gan.settings.warm_up
-        gan._load_tensors(tensors)
+        """Take up what `save` wrote in `folder`; `execution` runs its circuit elsewhere than it ran before.
+
+        A newest save that is damaged is passed over with a warning. `folder` may also name one save's JSON file.
+        Raises ValueError where there is no save, RuntimeError where none is whole or one is of a newer format.
+        """
+        place = _choose_device(device).type
+        return checkpoints.read(folder, lambda tensors, description: cls._made(tensors, description, place, execution))
+
+    @classmethod
+    def _made(cls, tensors, description, device, execution):
+        """A QAAN of what was read, or DamagedError where names, shapes or settings are not those of a QAAN."""
+        try:
+            prior = make_prior({**description["prior"]}, execution)  # its ValueErrors are the reader's to mend
+        except _MISFITS as error:
+            raise _misfit(description, error) from error
+        try:
+            bits = len(tensors["discriminator.hidden.0.bias"])
+            if bits != prior.latent_dim:  # before networks of a size that only the JSON tells are made
+                raise RuntimeError(f"the prior has {prior.latent_dim} bits and the networks have {bits}")
+            gan = cls(prior, device, description["seed"], **description["settings"])
+            gan.history = [Report(**report) for report in description["history"]]
+            gan._trained_on = description.get("trained_on")
+            gan._prior_fitted = gan.epoch > gan.settings.warm_up
+            gan._load_networks(tensors)
+            gan._load_streams(tensors)
+            _load_state(prior, tensors, "prior")
+        except (*_MISFITS, ValueError) as error:
+            raise _misfit(description, error) from error
         return gan
 
-    def _tensors(self):
-        tensors = {"noise": self._noise.get_state()}
-        for name, module in (("generator", self.generator), ("discriminator", self.discriminator)):
-            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+    def _networks(self):
+        """What the steps of an epoch change: weights, and both Adams' running means."""
+        tensors = _named("generator", self.generator.state_dict())
+        tensors |= _named("discriminator", self.discriminator.state_dict())
         for name, optimiser in (("g_adam", self.g_optimiser), ("d_adam", self.d_optimiser)):
             for index, entries in optimiser.state_dict()["state"].items():
-                tensors |= {f"{name}.{index}.{key}": value for key, value in entries.items()}
-        for name, prior in (("prior", self.prior), ("uniform", self._uniform)):
-            tensors |= {f"{name}.{key}": torch.from_numpy(value) for key, value in prior.state().items()}
+                tensors |= _named(f"{name}.{index}", entries)
         return tensors
 
-    def _load_tensors(self, tensors):
-        def part(name):
-            return {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
-
-        self._noise.set_state(tensors["noise"])
-        self.generator.load_state_dict(part("generator"))
-        self.discriminator.load_state_dict(part("discriminator"))
+    def _load_networks(self, tensors):
+        self.generator.load_state_dict(_part(tensors, "generator"))
+        self.discriminator.load_state_dict(_part(tensors, "discriminator"))
         for name, optimiser in (("g_adam", self.g_optimiser), ("d_adam", self.d_optimiser)):
             entries = {}
-            for key, tensor in part(name).items():
+            for key, tensor in _part(tensors, name).items():
                 index, entry = key.split(".")
                 entries.setdefault(int(index), {})[entry] = tensor
+            _check_adam(name, entries, optimiser)
             optimiser.load_state_dict(optimiser.state_dict() | {"state": entries})
-        for name, prior in (("prior", self.prior), ("uniform", self._uniform)):
-            prior.load_state({key: tensor.numpy() for key, tensor in part(name).items()})
+
+    def _streams(self):
+        """The state of the random numbers that are the QAAN's own."""
+        return {"noise": self._noise.get_state(), **_named("uniform", _arrays(self._uniform))}
+
+    def _load_streams(self, tensors):
+        self._noise.set_state(tensors["noise"])
+        _load_state(self._uniform, tensors, "uniform")
 
 
-def train(gan: QAAN, digits: Digits, epochs: int = 20, batch_size: int = 64) -> Iterator[Report]:
+ON_COLLAPSE = ("warn", "stop")
+
+
+def train(
+    gan: QAAN, digits: Digits, epochs: int = 20, batch_size: int = 64, on_collapse: str = "warn"
+) -> Iterator[Report]:
     """Train `epochs` epochs more and yield a Report after each: a loop over it is the training, `break` stops it.
 
     Each epoch past the warm-up, the prior is fitted to the bits of real images and its samples are the generator's
-    latents. Raises ValueError before any work for fewer than one epoch or a batch size below 1.
+    latents. What `health` finds wrong is told as a TrainingWarning, once until it clears, and training goes on; with
+    on_collapse="stop" it ends after that epoch's report, whole and fit to be saved. Steps of an epoch that ends in NaN
+    or infinity are undone, and only they. An epoch that is broken off is undone altogether, but for a prior without
+    state(), and what a fit had learned when its device failed (ExecutionError).
+    Raises ValueError before any work for fewer than one epoch, a batch size below 1 or another on_collapse.
     """
     if not isinstance(digits, Digits):
         raise ValueError(f"digits is a {type(digits).__name__}; load_mnist() or Digits(images, labels) makes Digits")
     check_whole("epochs", epochs, 1)
     check_whole("batch_size", batch_size, 1)
-    return _epochs(gan, digits.to(gan.device), epochs, min(batch_size, len(digits)))
+    if on_collapse not in ON_COLLAPSE:
+        raise ValueError(f"on_collapse is {on_collapse!r}; choose one of {', '.join(map(repr, ON_COLLAPSE))}")
+    return _epochs(gan, digits.to(gan.device), epochs, min(batch_size, len(digits)), on_collapse)
 
 
 _NOTHING_FITTED = {"prior_cost": math.nan, "bits_entropy": math.nan, "bits_correlation": math.nan}
 
 
-def _epochs(gan, digits, epochs, batch_size):
+def _epochs(gan, digits, epochs, batch_size, on_collapse):
+    _note_data(gan, digits, batch_size)
+    real_spread = health.spread(digits.images[:: len(digits) // 500 + 1])
+    told = {}
     for _ in range(epochs):
-        started = time.perf_counter()
-        learned = _fit_prior(gan, digits) if _is_due(gan) else _NOTHING_FITTED
-        prior_seconds = time.perf_counter() - started
-        d_loss, g_loss, d_real, d_fake = _play_epoch(gan, digits, batch_size)
-        gan.history.append(
-            Report(
-                epoch=gan.epoch + 1,
-                **{"d_loss": d_loss, "g_loss": g_loss, "d_real": d_real, "d_fake": d_fake},
-                **learned,
-                seconds=time.perf_counter() - started,
-                prior_seconds=prior_seconds,
-            )
-        )
+        before = _Before.of(gan)
+        try:
+            found = _epoch(gan, digits, batch_size, before, real_spread)
+        except BaseException as error:
+            before.put_back(gan, with_prior=not isinstance(error, ExecutionError))
+            raise
+        for name in [name for name in found if name not in told]:
+            end = ". Training stops here, as on_collapse='stop' asks" if on_collapse == "stop" else ""
+            warnings.warn(f"epoch {gan.epoch}, {name}: {found[name]}{end}", health.TrainingWarning, stacklevel=2)
+        told = found
         yield gan.history[-1]
+        if found and on_collapse == "stop":
+            return
+
+
+def _note_data(gan, digits, batch_size):
+    """Keep what the epochs learn from, and say where that is no longer what it was: it is then another run."""
+    earlier, gan._trained_on = gan._trained_on, {"digits": repr(digits), "batch_size": batch_size}
+    if gan.epoch and earlier not in (None, gan._trained_on):
+        was, now = (f"{data['digits']} in batches of {data['batch_size']}" for data in (earlier, gan._trained_on))
+        warnings.warn(f"so far this was trained on {was}, from now on {now}", health.TrainingWarning, stacklevel=3)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """Copies of all that an epoch changes, so that half an epoch can be undone."""
+
+    networks: dict[str, torch.Tensor]
+    streams: dict[str, torch.Tensor]
+    prior: dict[str, torch.Tensor] | None
+    prior_fitted: bool
+    epochs: int
+
+    @classmethod
+    def of(cls, gan):
+        """What there is now. A prior may have no state, or none before its first fit; it is then not undone."""
+        try:
+            prior = _copies(_named("prior", _arrays(gan.prior)))
+        except Exception:
+            prior = None
+        return cls(_copies(gan._networks()), _copies(gan._streams()), prior, gan._prior_fitted, gan.epoch)
+
+    def put_back(self, gan, with_prior):
+        """Undo what there is of an epoch; another interrupt meanwhile only makes this begin again."""
+        try:
+            del gan.history[self.epochs :]
+            gan._prior_fitted = self.prior_fitted
+            gan._load_networks(self.networks)
+            gan._load_streams(self.streams)
+            gan.discriminator.requires_grad_(True)  # a step that is stopped while it switches them leaves some off
+            if with_prior and self.prior is not None:
+                _load_state(gan.prior, self.prior, "prior")
+        except KeyboardInterrupt:
+            self.put_back(gan, with_prior)
+
+
+def _epoch(gan, digits, batch_size, before, real_spread):
+    """Train one epoch, put its Report into the history, and return what is wrong with it."""
+    started = time.perf_counter()
+    learned = _fit_prior(gan, digits) if _is_due(gan) else _NOTHING_FITTED
+    prior_seconds = time.perf_counter() - started
+    (d_loss, g_loss, d_real, d_fake), codes, latents = _play_epoch(gan, digits, batch_size)
+    report = Report(
+        epoch=gan.epoch + 1,
+        **{"d_loss": d_loss, "g_loss": g_loss, "d_real": d_real, "d_fake": d_fake},
+        **learned,
+        seconds=time.perf_counter() - started,
+        prior_seconds=prior_seconds,
+    )
+    history, steps = [*gan.history, report], (gan.epoch + 1) * (len(digits) // batch_size)
+    if all(map(math.isfinite, (d_loss, g_loss))) and all(t.isfinite().all() for t in gan._networks().values()):
+        drawn = gan.draw(latents[: 2 * health.ENOUGH])
+        gan.generator.train()  # as it was
+        found = health.findings(history, gan.settings, steps, codes, drawn, real_spread)
+    else:
+        gan._load_networks(before.networks)
+        found = health.diverged(report, gan.settings)
+    gan.history.append(report)
+    return found
 
 
 def _is_due(gan):
@@ -260,15 +378,56 @@ def _fit_prior(gan, digits):
 
 
 def _play_epoch(gan, digits, batch_size):
-    """All steps of one epoch, on latents drawn at once; returns the means of what `QAAN.step` reports."""
+    """All steps of one epoch; returns the means of what `QAAN.step` reports, and the codes and latents drawn for it."""
     gan.generator.train()
     gan.discriminator.train()
     steps = len(digits) // batch_size
     noise = torch.Generator().manual_seed(_seed(gan.seed, "latents", gan.epoch))
-    latents = gan.latents(gan.active_prior.sample(steps * batch_size), noise).split(batch_size)
+    codes = gan.active_prior.sample(steps * batch_size)
+    latents = gan.latents(codes, noise)
     batches = digits.batches(batch_size, _seed(gan.seed, "batches", gan.epoch), drop_last=True)
-    told = [gan.step(images, codes) for (images, _), codes in zip(batches, latents, strict=True)]
-    return torch.stack(told).mean(0).tolist()
+    told = [gan.step(images, part) for (images, _), part in zip(batches, latents.split(batch_size), strict=True)]
+    return torch.stack(told).mean(0).tolist(), codes, latents
+
+
+_MISFITS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError)
+
+
+def _misfit(description, error):
+    """What to raise where a save holds other names, shapes or settings than a QAAN of this version."""
+    wrote = description.get("versions")
+    return checkpoints.DamagedError(f"fits no QAAN of this version (it was written with {wrote}): {error!r}")
+
+
+def _named(name, entries):
+    return {f"{name}.{key}": value for key, value in entries.items()}
+
+
+def _part(tensors, name):
+    return {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+
+
+def _copies(tensors):
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _arrays(prior):
+    """A prior's state as tensors that share its memory."""
+    return {name: torch.from_numpy(value) for name, value in prior.state().items()}
+
+
+def _load_state(prior, tensors, name):
+    """Give a prior back the state that `tensors` hold under `name`."""
+    prior.load_state({key: tensor.numpy() for key, tensor in _part(tensors, name).items()})
+
+
+def _check_adam(name, entries, optimiser):
+    """Raise RuntimeError unless Adam's running means have the shapes of its weights: Adam itself would not look."""
+    (group,) = optimiser.param_groups
+    shapes = [{"step": (), "exp_avg": weight.shape, "exp_avg_sq": weight.shape} for weight in group["params"]]
+    found = {index: {key: tensor.shape for key, tensor in entry.items()} for index, entry in entries.items()}
+    if found and found != dict(enumerate(shapes)):  # there are none before the first step
+        raise RuntimeError(f"{name}'s running means have other shapes than its weights")
 
 
 def _bce(logits, target):

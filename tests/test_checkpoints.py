@@ -1,9 +1,13 @@
 """Saved runs: training goes on bit for bit, and nothing damaged or half-written is taken for whole."""
 
+import errno
 import json
 import math
 import os
+import pickle
+import platform
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,8 +57,16 @@ def trained(digits, folder, epochs=2, **settings):
 
 def saved_tensors(gan, folder):
     gan.save(folder)
+    return tensors_in(folder)
+
+
+def tensors_in(folder):
     (path,) = folder.glob("*.safetensors")
     return load_file(path)
+
+
+def same(ones, others):
+    return ones.keys() == others.keys() and all(torch.equal(ones[name], others[name]) for name in ones)
 
 
 def history(gan):
@@ -91,8 +103,7 @@ def test_a_run_goes_on_bit_for_bit(digits, tmp_path, kind, stopped_after):
     assert second.settings == whole.settings
     assert history(second) == history(whole)
     ones, others = saved_tensors(whole, tmp_path / "one"), saved_tensors(second, tmp_path / "other")
-    assert ones.keys() == others.keys()
-    assert [name for name in ones if not torch.equal(ones[name], others[name])] == []
+    assert same(ones, others)
     assert torch.equal(whole.sample(8), second.sample(8))
     assert np.array_equal(whole.bits(digits.images), second.bits(digits.images))
 
@@ -180,6 +191,10 @@ def test_only_json_and_safetensors_are_written(digits, tmp_path):
         assert description["format"] == checkpoints.FORMAT
         assert description["prior"]["kind"] == "product"
         assert len(description["history"]) == int(path.stem.split("_")[1])
+        assert description["trained_on"] == {"digits": repr(digits), "batch_size": 8}
+        used = {"python": platform.python_version(), "qaan_helpers": qh.__version__, "torch": torch.__version__}
+        assert used.items() <= description["versions"].items()
+        assert {"numpy", "qiskit", "qiskit_aer"} < description["versions"].keys()
 
 
 def test_the_last_two_saves_stay(digits, tmp_path):
@@ -197,6 +212,40 @@ def test_keep_says_how_many_stay(tmp_path, keep):
     tensors, description = checkpoints.read(tmp_path)
     assert torch.equal(tensors["x"], torch.ones(5))
     assert description == {"n": 5}
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_the_caller_may_say_how_many_stay(digits, tmp_path, keep):
+    gan = make()
+    for _ in qh.train(gan, digits, 4, batch_size=8):
+        gan.save(tmp_path, keep)
+    assert epochs_in(tmp_path) == list(range(5 - keep, 5))
+    with pytest.raises(ValueError, match="keep is 0"):
+        gan.save(tmp_path, keep=0)
+
+
+def test_saves_are_ordered_by_number(tmp_path):
+    for number in (999_999, 1_000_000):
+        checkpoints.write(tmp_path, f"epoch_{number:06d}", {"x": torch.ones(1)}, {"n": number})
+    assert checkpoints.read(tmp_path)[1] == {"n": 1_000_000}
+
+
+def test_one_save_of_several_is_loaded_by_the_name_of_its_file(digits, tmp_path):
+    trained(digits, tmp_path)
+    assert qh.QAAN.load(tmp_path / "epoch_000001.json").epoch == 1
+    assert qh.QAAN.load(str(tmp_path / "epoch_000002.json")).epoch == 2
+
+
+def test_what_killed_saves_left_is_cleared_away_in_time(digits, tmp_path):
+    gan = trained(digits, tmp_path)
+    (tmp_path / ".unfinished").write_bytes(b"half")
+    for name in ("epoch_000002.00000000", "epoch_000003.ffffffff"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"tensors whose JSON was never written")
+    assert qh.QAAN.load(tmp_path).epoch == 2
+    for _ in qh.train(gan, digits, 2, batch_size=8):
+        gan.save(tmp_path)
+    assert len(names(tmp_path)) == 4
+    assert epochs_in(tmp_path) == [3, 4]
 
 
 def test_a_save_over_one_of_the_same_epoch_replaces_it(digits, tmp_path):
@@ -218,10 +267,17 @@ def test_what_was_saved_last_is_loaded_even_where_a_longer_run_lay(digits, tmp_p
 
 
 def test_the_readers_own_files_are_left_alone(digits, tmp_path):
-    (tmp_path / "epoch_000001.png").write_text("a picture")
-    (tmp_path / "notes.json").write_text("{}")
+    own = {
+        "epoch_000001.png",
+        "notes.json",
+        "epoch_best.json",
+        "epoch_000001.mine.safetensors",
+        "epoch_000001.json.bak",
+    }
+    for name in own:
+        (tmp_path / name).write_text("{}")
     trained(digits, tmp_path, epochs=4)
-    assert {"epoch_000001.png", "notes.json"} < set(names(tmp_path))
+    assert own < set(names(tmp_path))
     assert qh.QAAN.load(tmp_path).epoch == 4
 
 
@@ -271,27 +327,174 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_is_noticed_and_the_older_save_is_a_way_out(digits, tmp_path, damage):
-    trained(digits, tmp_path)
+def test_damage_is_told_and_the_older_save_loads_in_its_place(digits, tmp_path, damage):
+    whole = trained(digits, tmp_path)
     DAMAGE[damage](tmp_path)
-    with pytest.raises(RuntimeError, match=r"epoch_000002\.json.*delete it to load epoch_000001"):
+    with pytest.raises(RuntimeError, match=r"epoch_000002\.json (cannot|and its tensors|has no tensors)"):
+        qh.QAAN.load(tmp_path / "epoch_000002.json")
+    told = r"epoch_000002\.json .*; epoch_000001, the newest that is whole, is loaded in its place"
+    with pytest.warns(UserWarning, match=told):
+        gan = qh.QAAN.load(tmp_path)
+    assert gan.epoch == 1
+    for _ in qh.train(gan, digits, 1, batch_size=8):
+        gan.save(tmp_path)
+    assert len(names(tmp_path)) == 4  # the damaged one is replaced
+    assert same(qh.QAAN.load(tmp_path)._networks(), whole._networks())
+
+
+@pytest.mark.parametrize(("epochs", "others"), [(1, "there is no older one"), (2, "nor is any older one")])
+def test_damage_of_every_save_is_an_error(digits, tmp_path, epochs, others):
+    trained(digits, tmp_path, epochs=epochs)
+    for path in tmp_path.glob("*.safetensors"):
+        flip_a_bit(path)
+    told = rf"epoch_00000{epochs}\.json and its tensors are not what was saved; {others}.*train anew in another folder"
+    with pytest.raises(RuntimeError, match=told):
         qh.QAAN.load(tmp_path)
-    newest(tmp_path, ".json").unlink()
-    assert qh.QAAN.load(tmp_path).epoch == 1
 
 
-def test_damage_of_the_only_save_says_that_there_is_no_other(digits, tmp_path):
-    trained(digits, tmp_path, epochs=1)
-    flip_a_bit(newest(tmp_path, ".safetensors"))
-    with pytest.raises(RuntimeError, match="no older one"):
-        qh.QAAN.load(tmp_path)
-
-
-def test_a_newer_format_is_refused(digits, tmp_path):
-    trained(digits, tmp_path, epochs=1)
+def test_a_newer_format_is_refused_and_never_passed_over(digits, tmp_path):
+    trained(digits, tmp_path)
     edit(newest(tmp_path, ".json"), format=checkpoints.FORMAT + 1)
-    with pytest.raises(RuntimeError, match=rf"format {checkpoints.FORMAT + 1}.*newer qaan_helpers"):
+    before = names(tmp_path)
+    with pytest.raises(RuntimeError, match=rf"000002\.json is of format {checkpoints.FORMAT + 1}.*newer qaan_helpers"):
         qh.QAAN.load(tmp_path)
+    assert names(tmp_path) == before
+    assert qh.QAAN.load(tmp_path / "epoch_000001.json").epoch == 1
+
+
+@pytest.mark.parametrize("version", [0, -1, None, "1", 1.5, [1]])
+def test_a_format_that_never_was_is_refused(digits, tmp_path, version):
+    trained(digits, tmp_path, epochs=1)
+    edit(newest(tmp_path, ".json"), format=version)
+    with pytest.raises(RuntimeError, match=r"epoch_000001\.json is of format .*never wrote"):
+        qh.QAAN.load(tmp_path)
+
+
+def forge(folder, change):
+    """Alter the newest save and give it right checksums: what a stranger or another version might have written."""
+    path = newest(folder, ".json")
+    tensors, description = checkpoints.read(path)
+    change(tensors, description)
+    checkpoints.write(folder, path.stem, tensors, description)
+
+
+def exchanged(name, tensor):
+    return lambda tensors, description: tensors.update({name: tensor(tensors[name])})
+
+
+FORGED = {
+    "weights too wide": exchanged("generator.layers.0.weight", lambda t: torch.zeros(len(t), 5)),
+    "weights too few": exchanged("discriminator.verdict.weight", lambda t: t[:, :2]),
+    "weights missing": lambda tensors, _: tensors.pop("generator.layers.0.weight"),
+    "weights unknown": lambda tensors, _: tensors.update({"generator.layers.99.weight": torch.zeros(1)}),
+    "other bits": exchanged("discriminator.hidden.0.bias", lambda t: torch.zeros(4)),
+    "bits missing": lambda tensors, _: tensors.pop("discriminator.hidden.0.bias"),
+    "Adam's mean of another shape": exchanged("g_adam.0.exp_avg", lambda t: torch.zeros(3)),
+    "Adam's square of another shape": exchanged("d_adam.1.exp_avg_sq", lambda t: t[:1]),
+    "Adam's step of another shape": exchanged("g_adam.0.step", lambda t: torch.ones(2)),
+    "Adam's mean missing": lambda tensors, _: tensors.pop("d_adam.0.exp_avg"),
+    "Adam of a weight too many": lambda tensors, _: tensors.update({"g_adam.77.step": torch.ones(())}),
+    "Adam without a number": lambda tensors, _: tensors.update({"g_adam.first.step": torch.ones(())}),
+    "Adam without an entry": lambda tensors, _: tensors.update({"g_adam.0": torch.ones(())}),
+    "noise cut": exchanged("noise", lambda t: t[:100]),
+    "noise missing": lambda tensors, _: tensors.pop("noise"),
+    "stream cut": exchanged("uniform.rng", lambda t: t[:3]),
+    "prior's stream missing": lambda tensors, _: tensors.pop("prior.rng"),
+    "too few angles": exchanged("prior.angles", lambda t: t[:-1]),
+    "no prior": lambda _, description: description.pop("prior"),
+    "a prior of another size": lambda _, description: description["prior"].update(n_qubits=2),
+    "a prior with an unknown setting": lambda _, description: description["prior"].update(colour="red"),
+    "a prior that is a list": lambda _, description: description.update(prior=["qcbm"]),
+    "an unknown setting": lambda _, description: description["settings"].update(colour="red"),
+    "a setting that cannot work": lambda _, description: description["settings"].update(refresh=0),
+    "a seed that cannot work": lambda _, description: description.update(seed="none"),
+    "settings that are a number": lambda _, description: description.update(settings=3),
+    "no seed": lambda _, description: description.pop("seed"),
+    "an unknown figure in the history": lambda _, description: description["history"][0].update(colour=1),
+    "a history without losses": lambda _, description: description["history"][0].pop("d_loss"),
+    "a history that is a number": lambda _, description: description.update(history=4),
+}
+
+
+@pytest.fixture(scope="module")
+def circuit_run(digits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("circuit") / "run"
+    gan = make("exact")
+    for _ in qh.train(gan, digits, 2, batch_size=8):
+        gan.save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("change", FORGED)
+def test_a_save_that_fits_no_qaan_is_told_and_the_older_one_loads(circuit_run, tmp_path, change):
+    folder = shutil.copytree(circuit_run, tmp_path / "run")
+    forge(folder, FORGED[change])
+    with pytest.raises(RuntimeError, match=r"epoch_000002\.json fits no QAAN of this version \(it was written with"):
+        qh.QAAN.load(folder / "epoch_000002.json")
+    with pytest.warns(UserWarning, match="epoch_000001, the newest that is whole"):
+        assert qh.QAAN.load(folder).epoch == 1
+
+
+@pytest.mark.parametrize("name", ["generator.layers.0.weight", "d_adam.0.exp_avg_sq", "prior.angles"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_and_infinity_are_neither_saved_nor_loaded(circuit_run, tmp_path, monkeypatch, name, value):
+    folder = shutil.copytree(circuit_run, tmp_path / "run")
+    before = names(folder)
+    spoil = exchanged(name, lambda t: t.index_fill(0, torch.tensor([0]), value))
+    with pytest.raises(ValueError, match=f"{name} hold NaN or infinity.*is as it was"):
+        forge(folder, spoil)
+    assert names(folder) == before
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_not_finite", lambda tensors: [])
+        forge(folder, spoil)
+    with pytest.raises(RuntimeError, match=rf"epoch_000002\.json holds NaN or infinity in {name}"):
+        qh.QAAN.load(folder / "epoch_000002.json")
+    with pytest.warns(UserWarning, match="epoch_000001"):
+        assert qh.QAAN.load(folder).epoch == 1
+
+
+def test_a_gan_that_is_nan_is_not_saved_over_one_that_is_not(digits, tmp_path):
+    gan = trained(digits, tmp_path)
+    with torch.no_grad():
+        gan.generator.layers[0].weight[0] = math.nan
+    with pytest.raises(ValueError, match="generator.layers.0.weight hold NaN"):
+        gan.save(tmp_path)
+    assert epochs_in(tmp_path) == [1, 2]
+    assert qh.QAAN.load(tmp_path).epoch == 2
+
+
+class Trap:
+    """What a pickle can do to whoever opens it."""
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.folder) / "trapped",)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".safetensors"])
+def test_a_pickle_is_never_opened(digits, tmp_path, monkeypatch, suffix):
+    trap = Trap()
+    trap.folder = str(tmp_path)
+    pickled = pickle.dumps(trap)
+    trained(digits, tmp_path / "run", epochs=1)
+    if suffix == ".json":
+        newest(tmp_path / "run", suffix).write_bytes(pickled)
+    else:
+        monkeypatch.setattr(checkpoints, "save", lambda tensors: pickled)
+        make().save(tmp_path / "run")
+    with pytest.raises(RuntimeError, match="cannot be read|no safetensors"):
+        qh.QAAN.load(tmp_path / "run")
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_arguments_that_cannot_work_are_no_damage(circuit_run, tmp_path):
+    """They are the caller's own, so no older save is taken for them."""
+    with pytest.raises(ValueError, match="device is 'tpu'"):
+        qh.QAAN.load(circuit_run, device="tpu")
+    folder = shutil.copytree(circuit_run, tmp_path / "run")
+    forge(folder, lambda _, description: description["prior"].update(execution="a device"))
+    with pytest.raises(ValueError, match=r"epoch_000002\.json: .*ran with a device.*pass execution"):
+        qh.QAAN.load(folder)
+    assert qh.QAAN.load(folder, execution=qh.Exact()).epoch == 2
 
 
 @pytest.mark.parametrize("folder", ["", "nowhere"])
@@ -305,8 +508,8 @@ def test_a_folder_without_a_save_is_refused(tmp_path, folder):
 
 
 @pytest.mark.parametrize("same_epoch", [False, True])
-@pytest.mark.parametrize("error", [OSError("no space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize(("call", "at"), [("fsync", 1), ("fsync", 2), ("replace", 1), ("replace", 2)])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(("call", "at"), [("fsync", 1), ("fsync", 2), ("fsync", 3), ("replace", 1), ("replace", 2)])
 def test_an_interrupted_save_leaves_the_previous_one(digits, tmp_path, monkeypatch, call, at, error, same_epoch):
     gan = trained(digits, tmp_path, epochs=1)
     at_the_save = qh.QAAN.load(tmp_path).sample(4)
@@ -325,8 +528,12 @@ def test_an_interrupted_save_leaves_the_previous_one(digits, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(os, call, fail)
-        with pytest.raises(type(error)):
+        with pytest.raises(type(error)) as failed:
             gan.save(tmp_path)
+    if isinstance(error, OSError):
+        assert failed.value.errno == errno.ENOSPC
+        assert str(tmp_path / f"epoch_00000{gan.epoch}.json") in str(failed.value)
+        assert "No space left on device" in str(failed.value) and "Make room or choose" in str(failed.value)
     assert [name for name in names(tmp_path) if not name.startswith("epoch_")] == []  # no temporary files
     assert epochs_in(tmp_path) == [1]
     assert torch.equal(qh.QAAN.load(tmp_path).sample(4), at_the_save)
@@ -336,10 +543,116 @@ def test_an_interrupted_save_leaves_the_previous_one(digits, tmp_path, monkeypat
     assert torch.equal(qh.QAAN.load(tmp_path).sample(4), gan.sample(4))
 
 
-def test_tensors_are_in_place_and_on_disk_before_the_json(digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_file_that_may_not_grow_leaves_the_previous_save(digits, tmp_path, share):
+    """The system's own limit cuts the write in its midst, as a disk does that fills up."""
+    resource = pytest.importorskip("resource")
+    gan = trained(digits, tmp_path, epochs=1)
+    run(gan, digits, 1)
+    room = int(share * newest(tmp_path, ".safetensors").stat().st_size)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        with pytest.raises(OSError, match=r"epoch_000002\.json could not be saved"):
+            gan.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(names(tmp_path)) == 2
+    assert qh.QAAN.load(tmp_path).epoch == 1
+    gan.save(tmp_path)
+    assert qh.QAAN.load(tmp_path).epoch == 2
+
+
+def test_a_folder_that_cannot_be_made_is_named(digits, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match=r"file.*epoch_000000\.json could not be saved"):
+        make().save(tmp_path / "file" / "run")
+
+
+class Camera:
+    """Copies a folder before each call that changes it: what a kill at that very moment would leave."""
+
+    CALLS = ((os, "fsync"), (os, "replace"), (Path, "unlink"), (Path, "open"))
+
+    def __init__(self, monkeypatch, folder, copies):
+        self.pictures = []
+        for home, name in self.CALLS:
+            monkeypatch.setattr(home, name, self.seeing(getattr(home, name), folder, copies))
+
+    def seeing(self, call, folder, copies):
+        def seen(*arguments, **options):
+            self.pictures.append(copies / str(len(self.pictures)))
+            shutil.copytree(folder, self.pictures[-1])
+            return call(*arguments, **options)
+
+        return seen
+
+
+@pytest.mark.parametrize("case", ["next", "same epoch", "shorter run", "damaged"])
+def test_a_kill_at_any_moment_of_a_save_leaves_the_last_state_or_the_new_one(digits, tmp_path, monkeypatch, case):
+    folder = tmp_path / "run"
+    old = trained(digits, folder, epochs=4)
+    new = make(learning_rate=1e-3)
+    if case == "shorter run":
+        run(new, digits, 1)
+    else:
+        new = qh.QAAN.load(folder)
+        run(new, digits, 1)
+        if case == "same epoch":
+            new.history.pop()
+        if case == "damaged":
+            newest(folder, ".json").write_text("{}")
+            old = qh.QAAN.load(folder / "epoch_000003.json")
+    with monkeypatch.context() as patch:
+        camera = Camera(patch, folder, tmp_path / "copies")
+        new.save(folder)
+    assert len(camera.pictures) > 8
+    loaded = []
+    for picture in [*camera.pictures, folder]:
+        if case != "damaged":
+            loaded.append(qh.QAAN.load(picture)._networks())  # without a warning
+        else:
+            loaded.append(qh.QAAN.load(max(picture.glob("*5.json"), default=picture / "epoch_000003.json"))._networks())
+    kinds = ["old" if same(one, old._networks()) else "new" if same(one, new._networks()) else "none" for one in loaded]
+    assert kinds[0] == "old" and kinds[-1] == "new"
+    assert kinds == sorted(kinds, reverse=True)  # old up to a moment, new from then on, nothing else ever
+
+
+def test_files_and_their_names_are_on_disk_one_before_the_next(digits, tmp_path, monkeypatch):
+    """Tensors, their name, JSON, its name; and only then may what was saved before go."""
+    trained(digits, tmp_path, epochs=2)
     done = []
-    fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (done.append("fsync"), fsync(file))[1])
-    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(str(b).rsplit(".")[-1]), replace(a, b))[1])
+    fsync, replaced, unlink = os.fsync, os.replace, Path.unlink
+
+    def sync(descriptor):
+        kind = "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"
+        done.append(f"sync {kind}")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append(str(b).rsplit(".")[-1]), replaced(a, b))[1])
+    monkeypatch.setattr(
+        Path, "unlink", lambda path, **o: (path.exists() and done.append("delete"), unlink(path, **o))[1]
+    )
+    gan = qh.QAAN.load(tmp_path)
+    run(gan, digits, 1)
+    gan.save(tmp_path)
+    synced = ["sync file", "safetensors", "sync folder", "sync file", "json", "sync folder", "delete", "delete"]
+    if not os.path.isdir("/proc/self/fd"):
+        done = [step.replace("folder", "file") for step in done]
+        synced = [step.replace("folder", "file") for step in synced]
+    assert done == synced
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP])
+def test_a_share_that_cannot_sync_folders_is_saved_to_all_the_same(tmp_path, monkeypatch, code):
+    fsync = os.fsync
+
+    def refuse_folders(descriptor):
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(code, "no")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
     make().save(tmp_path)
-    assert done == ["fsync", "safetensors", "fsync", "json"]
+    assert qh.QAAN.load(tmp_path).epoch == 0

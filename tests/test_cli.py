@@ -7,8 +7,10 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from qiskit.primitives import StatevectorSampler
 
 import qaan_helpers as qh
+from qaan_helpers import devices, execution
 from qaan_helpers.__main__ import main
 
 DATA = ["--source", "sample", "--digits", "7"]
@@ -95,6 +97,89 @@ def test_train_keeps_the_epochs_before_an_interrupt(tmp_path, monkeypatch, capsy
     assert qh.QAAN.load(tmp_path).epoch == 1
 
 
+def noise_free_trap(shots):
+    """What "ion_trap" means, without the noise."""
+    return qh.Shots(shots, noise_model=qh.ion_trap_noise(0, 0, 0))
+
+
+def test_train_goes_on_with_an_execution_that_a_file_cannot_hold(tmp_path, capsys):
+    trap = ["--execution", "ion_trap", "--shots", "40", "--epochs"]
+    assert train(tmp_path, *trap, "2") == 0
+    loaded = qh.QAAN.load(tmp_path, execution=noise_free_trap(40))
+    assert loaded.prior.config()["execution"] == "40 shots on Aer, with noise"
+    assert train(tmp_path, "--epochs", "3") == 2
+    assert "which a file cannot hold; pass execution=… (or --execution) to load it" in capsys.readouterr().err
+    assert train(tmp_path, *trap, "3") == 0
+    assert train(tmp_path, "--execution", "exact", "--epochs", "4") == 0
+    assert qh.QAAN.load(tmp_path).prior.config()["execution"] == {"shots": None}
+
+
+def test_sample_and_evaluate_run_the_circuit_where_they_are_told(run_folder, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(devices, "named_execution", lambda *given: asked.append(given) or qh.Shots(given[1]))
+    sheets = [tmp_path / "saved.png", tmp_path / "told.png", tmp_path / "expected.png"]
+    assert main(["sample", str(run_folder), "--out", str(sheets[0])]) == 0
+    assert not asked
+    assert main(["sample", str(run_folder), "--out", str(sheets[1]), "--execution", "ion_trap", "--shots", "30"]) == 0
+    assert main(["evaluate", *DATA, str(run_folder), "-n", "10", "--execution", "FakeTorino"]) == 0
+    assert main(["evaluate", *DATA, str(run_folder), "-n", "10", "--shots", "20"]) == 0
+    assert asked == [("ion_trap", 30), ("FakeTorino", 2000), ("shots", 20)]
+    monkeypatch.undo()
+    assert main(["sample", str(run_folder), "--out", str(sheets[2]), "--execution", "shots", "--shots", "30"]) == 0
+    saved, told, expected = (sheet.read_bytes() for sheet in sheets)
+    assert told == expected != saved
+
+
+class Device:
+    """A SamplerV2 that works until it is switched off, after so many jobs."""
+
+    def __init__(self, jobs):
+        self.left, self.sampler = jobs, StatevectorSampler(seed=np.random.default_rng(5))
+
+    def run(self, pubs, shots):
+        self.left -= 1
+        if self.left < 0:
+            raise ConnectionError("the device is switched off")
+        return self.sampler.run(pubs, shots=shots)
+
+
+def test_train_keeps_what_it_has_where_a_device_fails_and_goes_on(tmp_path, monkeypatch, capsys):
+    """Epochs 2 and 3 take 40 jobs for a fit and one for a draw each; the device breaks off in the second fit."""
+    monkeypatch.setattr(execution, "RETRY_WAIT", 0.0)
+    device = Device(41 + 30)
+    monkeypatch.setattr(devices, "named_execution", lambda name, shots: qh.Primitive(device, shots, retries=0))
+    arguments = [tmp_path, "--execution", "ibm", "--shots", "200", "--epochs", "4"]
+    epoch_2 = []
+    save = qh.QAAN.save
+    monkeypatch.setattr(qh.QAAN, "save", lambda gan, folder: (epoch_2.append(gan.prior.qcbm.angles), save(gan, folder)))
+    assert train(*arguments) == 2
+    said = capsys.readouterr().err
+    assert "the device is switched off" in said and "30 of 40 evaluations were done" in said
+    assert f"Epoch 2 and the circuit's best angles since then are saved in {tmp_path}; the same command goes on" in said
+    kept = qh.QAAN.load(tmp_path, execution=qh.Exact())
+    assert [report.epoch for report in kept.history] == [1, 2]
+    assert (kept.prior.qcbm.angles == epoch_2[-1]).all()
+    assert (kept.prior.qcbm.angles != epoch_2[-2]).any()  # those that epoch 2 ended with
+    device.left = 10_000
+    assert train(*arguments) == 0
+    assert "holds 2 epochs" in capsys.readouterr().out
+    assert [report.epoch for report in qh.QAAN.load(tmp_path, execution=qh.Exact()).history] == [1, 2, 3, 4]
+
+
+def test_train_keeps_the_first_fit_where_the_device_fails_in_the_draw_after_it(tmp_path, monkeypatch, capsys):
+    device = Device(40)
+    monkeypatch.setattr(devices, "named_execution", lambda name, shots: qh.Primitive(device, shots, retries=0))
+    arguments = [tmp_path, "--execution", "ibm", "--shots", "200", "--epochs", "2"]
+    assert train(*arguments) == 2
+    assert "the device is switched off" in capsys.readouterr().err
+    kept = qh.QAAN.load(tmp_path, execution=qh.Exact())
+    assert kept.epoch == 1
+    assert kept.prior.state()["fitted"] == [1]
+    device.left = 10_000
+    assert train(*arguments) == 0
+    assert qh.QAAN.load(tmp_path, execution=qh.Exact()).epoch == 2
+
+
 def test_sample_draws_what_the_run_draws_into_a_png(run_folder, tmp_path, capsys):
     assert main(["sample", str(run_folder), "-n", "20"]) == 0
     assert "20 digits drawn into" in capsys.readouterr().out
@@ -160,6 +245,10 @@ def test_digits_may_be_listed_or_given_as_a_range(text, digits):
         (["--prior", "product", "--qubits", "0"], "latent_dim is 0"),
         (["--layers", "0"], "layers is 0"),
         (["--shots", "-5"], "shots is -5"),
+        (["--execution", "ion_trap", "--shots", "0"], "shots is 0"),
+        (["--execution", "exact", "--shots", "9"], "exact probabilities take no --shots"),
+        (["--execution", "iontrap"], "execution is 'iontrap'; did you mean 'ion_trap'?"),
+        (["--execution", "FakeManilaV2", "--qubits", "6"], "fake_manila has 5 qubits and the circuit has 6"),
         (["--evaluations", "5"], "max_evaluations is 5, but COBYLA needs 11"),
         (["--refit-evaluations", "5"], "refit_evaluations is 5, but COBYLA needs 11"),
         (["--epochs", "0"], "epochs is 0"),

@@ -383,6 +383,7 @@ def test_pyproject_repeats_lines_of_requirements_txt():
     assert len(lines) == len(set(lines))
     assert len(project["dependencies"]) == 13
     assert set(project["dependencies"]) <= set(lines)
+    assert set(project["optional-dependencies"]["hardware"]) <= set(lines)
 
 
 def call_make(*arguments, folder=ROOT) -> str:

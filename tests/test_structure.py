@@ -24,11 +24,11 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 FLOOR = {
     "checks": -1,
     **dict.fromkeys(("mnist", "bits", "dcgan", "ansatz", "losses", "optimisers", "checkpoints"), 0),
-    **dict.fromkeys(("execution", "metrics"), 1),
+    **dict.fromkeys(("execution", "devices", "metrics"), 1),
     **{"qcbm": 2, "priors": 3, "training": 4, "plots": 5, "notebook": 5, "__main__": 6},
 }
-BESIDE = {("losses", "bits")}
-QISKIT = {"ansatz": None, "execution": None, "qcbm": {"QuantumCircuit", "ParameterVector"}}  # None: all of it
+BESIDE = {("losses", "bits"), ("devices", "execution")}
+QISKIT = {"ansatz": None, "execution": None, "devices": None, "qcbm": {"QuantumCircuit", "ParameterVector"}}  # None: all
 REMOVED_FROM_QISKIT = {"execute", "assemble", "Aer", "BasicAer", "QuantumInstance", "opflow", "IBMQ"}
 
 # Every name of the contract with its arguments, in order, and their defaults (None where there is none or any will do).
@@ -44,6 +44,11 @@ CALLS = {
     "Exact": {},
     "Shots": {"shots": 2000, "noise_model": None, "backend": None},
     "Primitive": {"sampler": None, "shots": 2000, "pass_manager": None},
+    "ion_trap_noise": {"one_qubit_error": None, "two_qubit_error": None, "readout_error": None},
+    "circuit_costs": {"circuit": None},
+    "ibm": {"name": None, "shots": 2000},
+    "ionq": {"name": "ionq_simulator", "shots": 2000, "noise_model": None},
+    "named_execution": {"name": None, "shots": 2000},
     "UniformPrior": {"latent_dim": 8},
     "ProductPrior": {"latent_dim": 8},
     "QCBMPrior": {"n_qubits": 8, "layers": 2, "bases": "z"},
@@ -131,6 +136,7 @@ def test_results_and_reports_have_the_contracts_fields():
     promised = {
         qh.Report: {"epoch", "d_loss", "g_loss", "d_real", "d_fake", "prior_cost", "seconds"},
         qh.FitResult: {"costs", "best_cost", "n_evaluations", "n_circuits", "seconds", "angles"},
+        qh.Bill: {"jobs", "circuits", "shots"},
         qh.Digits: {"images", "labels", "source"},
     }
     for kind, fields in promised.items():
@@ -138,7 +144,8 @@ def test_results_and_reports_have_the_contracts_fields():
 
 
 def test_every_export_is_listed_once_and_says_what_it_is():
-    assert {name.split(".")[0] for name in CALLS} | {"Digits", "FitResult", "Prior", "Report"} <= set(qh.__all__)
+    others = {"Bill", "Digits", "ExecutionError", "FitResult", "Prior", "Report"}
+    assert {name.split(".")[0] for name in CALLS} | others <= set(qh.__all__)
     assert len(set(qh.__all__)) == len(qh.__all__)
     for name in qh.__all__:
         assert inspect.getdoc(getattr(qh, name)), f"{name} has no docstring"
@@ -161,6 +168,7 @@ def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, qaan_helpers; qaan_helpers.__version__; dir(qaan_helpers); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     heavy = {"torch", "torchvision", "qiskit", "qiskit_aer", "scipy", "numpy", "matplotlib", "IPython"}
+    heavy |= {"qiskit_ibm_runtime", "qiskit_ionq"}
     assert not heavy & set(loaded.split())
 
 
@@ -178,8 +186,9 @@ def test_a_module_knows_only_the_floors_below(module):
         assert FLOOR[other] < FLOOR[module] or (module, other) in BESIDE, f"{module} imports {other}"
 
 
-def test_qiskit_lives_in_two_modules_and_in_a_third_by_its_types():
+def test_qiskit_lives_in_three_modules_and_in_a_fourth_by_its_types():
     assert importers_of("qiskit", "qiskit_aer") == set(QISKIT)
+    assert importers_of("qiskit_ibm_runtime", "qiskit_ionq") == {"devices"}
     for module, allowed in QISKIT.items():
         imported = foreign_imports(SOURCES[module])
         if allowed is not None:

@@ -1,7 +1,13 @@
 """The associative loop: what reaches the prior, what reaches the generator, what a step does, and when."""
 
 import copy
+import json
 import math
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +16,7 @@ import torch
 import qaan_helpers as qh
 
 BATCH = 8
+pytestmark = pytest.mark.filterwarnings("ignore:epoch .*, dead prior")  # the Recorder draws one code only
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +107,21 @@ def test_epochs_says_how_many_more(digits):
 def test_wrong_arguments_are_refused_at_the_call(digits, arguments, message):
     with pytest.raises(ValueError, match=message):
         qh.train(make(), digits, **arguments)
+
+
+def test_a_run_that_goes_on_with_other_data_says_so(digits):
+    gan, few = make(), qh.Digits(digits.images[:16], digits.labels[:16])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(gan, digits, 1)
+        run(gan, digits, 1)
+        with pytest.warns(
+            UserWarning, match=r"so far .*24 images of 3, 7, from your own.*of 8, from now on .*16 images"
+        ):
+            run(gan, few, 1)
+        run(gan, few, 1)
+        with pytest.warns(UserWarning, match="in batches of 8, from now on .*in batches of 4"):
+            run(gan, few, 1, batch_size=4)
 
 
 def test_images_without_labels_are_refused_at_the_call(digits):
@@ -358,7 +380,8 @@ def test_training_normalises_by_batch_even_after_samples_were_drawn(digits):
     gan.generator.register_forward_hook(lambda module, *_: modes.append(module.training))
     for _ in qh.train(gan, digits, 2, BATCH):
         gan.sample(4)
-    assert modes == [True] * 3 + [False] + [True] * 3 + [False]
+    looked = [False]  # `health` draws once an epoch
+    assert modes == ([True] * 3 + looked + [False]) * 2
 
 
 @pytest.mark.parametrize("shape", [(4, 28, 28), (4, 3, 28, 28), (4, 1, 32, 32)])
@@ -446,6 +469,50 @@ def test_same_seed_same_run_whatever_else_draws_random_numbers(digits):
     assert equal(ones, others)
     assert torch.equal(images, other_images)
     assert [without_times(r) for r in history] == [without_times(r) for r in other_history]
+
+
+RUN = """
+import hashlib, json, sys
+import torch
+torch.set_num_threads(int(sys.argv[1]))
+import qaan_helpers as qh
+
+sample = qh.load_mnist((3, 7), source="sample")
+digits = qh.Digits(sample.images[::4], sample.labels[::4])
+gan = qh.QAAN(qh.QCBMPrior(4, 1, max_evaluations=40, refit_evaluations=30), device="cpu", seed=2)
+reports = [[r.d_loss, r.g_loss, r.d_real, r.d_fake] for r in qh.train(gan, digits, 3, 32)]
+images = gan.sample(16)
+
+bits = qh.from_index([3, 5, 5, 6, 9, 9, 9, 14, 30, 30], 5)
+fits = {}
+for optimizer, evaluations in (("cobyla", 150), ("adam", 10), ("spsa", 80)):
+    for execution in (qh.Exact(), qh.Shots(200)):
+        qcbm = qh.QCBM(qh.qcbm_ansatz(5, 1), execution, seed=1)
+        result = qcbm.fit(bits, optimizer, evaluations)
+        drawn = sorted(qcbm.sample(300).tolist())
+        fits[f"{optimizer}, {execution}"] = [result.best_cost, result.angles.tolist(), drawn]
+state = hashlib.sha256(b"".join(t.numpy().tobytes() for t in (gan._networks() | gan._streams()).values())).hexdigest()
+print(json.dumps({"reports": reports, "state": state, "images": images.flatten().tolist(), "fits": fits}))
+"""
+
+
+def test_same_seed_same_numbers_in_any_process_and_nearly_so_on_more_threads():
+    """What training.py's docstring promises: fit, training and samples, three processes side by side."""
+    told = []
+    for threads, hash_seed in ((1, 1), (1, 2), (2, 3)):
+        setting = {"OMP_NUM_THREADS": str(threads), "PYTHONHASHSEED": str(hash_seed)}
+        paths = {"PYTHONPATH": str(Path(qh.__file__).parents[1])}
+        command = [sys.executable, "-c", RUN, str(threads)]
+        told.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | setting | paths))
+    one, again, threaded = (json.loads(process.communicate()[0].splitlines()[-1]) for process in told)
+    assert one == again
+    assert len(one["fits"]) == 6
+    for name, (cost, angles, drawn) in one["fits"].items():
+        other_cost, other_angles, other_drawn = threaded["fits"][name]
+        assert other_cost == pytest.approx(cost, abs=1e-6)
+        assert other_angles == pytest.approx(angles, abs=1e-6)
+        assert other_drawn == drawn
+    assert threaded["reports"][0] == pytest.approx(one["reports"][0], abs=1e-4)  # of nine steps
 
 
 def test_other_seed_other_run(digits):
