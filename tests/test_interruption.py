@@ -25,7 +25,7 @@ PRIORS = {
     "qcbm": ["--qubits", "2", "--layers", "1", "--evaluations", "30", "--refit-evaluations", "12"],
 }
 COMMAND_EPOCHS, COMMAND_KILLS = 4, 5  # of the command line, for either prior
-EPOCHS, KILLS = 12, 8  # of a smaller training, for any of three priors
+EPOCHS, KILLS = 8, 8  # of a smaller training, for any of three priors
 SAVE_KILLS = 10  # of two ways to save: 5 · 2 + 8 · 3 + 10 · 2 processes are killed in all
 
 needs_fork = pytest.mark.skipif(
@@ -193,28 +193,39 @@ def children(tmp_path_factory):
     nursery.close()
 
 
-def command_digests(kind, folder):
-    """The states after each epoch of a training by the command line that is never killed: {epoch: digest}."""
-    from qaan_helpers.__main__ import main
+def train_order(kind):
+    return lambda folder, epochs=EPOCHS: ("train", [str(folder), kind, epochs])
 
+
+def command_order(kind):
+    return lambda folder, epochs=COMMAND_EPOCHS: ("main", command_line(kind, folder, epochs))
+
+
+def digests_of(children, order, folder, epochs):
+    """The states after each epoch of what is never killed: {epoch: digest}."""
     digests = {}
-    for epoch in range(1, COMMAND_EPOCHS + 1):
-        assert main(command_line(kind, folder, epoch)) == 0
+    for epoch in range(1, epochs + 1):
+        assert children.run(*order(folder, epoch)) == 0, children.said.read_text()
         digests[epoch] = digest(load_whole(folder))
     return digests
 
 
+def whole_run(children, order, folder, digests):
+    """The seconds of a run in one go, which must end like the one that went on after each epoch."""
+    started = time.perf_counter()
+    assert children.run(*order(folder)) == 0, children.said.read_text()
+    seconds = time.perf_counter() - started
+    assert digest(load_whole(folder)) == digests[max(digests)]
+    return seconds
+
+
 def kill_at_random(children, order, folders, digests, least):
-    """Fill `order(folder)` again and again, killed at random, in a new folder when one is done; returns the last.
+    """Fill `order(folder)` again and again, killed at random, in a new folder when one is done.
 
     After each kill there is no save yet, or the newest loads and is what `digests` has for its epoch. It ends when
-    `least` processes were killed, and at three different epochs at least.
+    `least` processes were killed, and at three different epochs at least; then the last folder is brought to its end.
     """
-    last_epoch, started = max(digests), time.perf_counter()
-    assert children.run(*order(folders / "whole")) == 0
-    span = time.perf_counter() - started
-    assert digest(load_whole(folders / "whole")) == digests[last_epoch]
-
+    span = whole_run(children, order, folders / "whole", digests)
     dice, killed, run, reached = random.Random(), 0, 0, set()
     while killed < least or (len(reached) < 3 and killed < 10 * least):
         folder, after = folders / str(run), dice.uniform(0, span)
@@ -225,37 +236,26 @@ def kill_at_random(children, order, folders, digests, least):
             gan = load_whole(folder)
             assert digest(gan) == digests[gan.epoch], f"killed after {after} s"
             reached |= {gan.epoch} if code else set()
-            run += gan.epoch == last_epoch
+            run += gan.epoch == max(digests)
     assert len(reached) >= 3
-    return folders / str(run)
+    whole_run(children, order, folders / str(run), digests)
+    assert len(list((folders / str(run)).iterdir())) == 4  # nothing is left of all the killed saves
 
 
 @needs_fork
 @pytest.mark.parametrize("kind", PRIORS)
 def test_a_command_that_is_killed_at_random_moments_ends_as_if_it_never_was(children, tmp_path, kind):
-    digests = command_digests(kind, tmp_path / "reference")
-
-    def order(folder):
-        return "main", command_line(kind, folder)
-
-    folder = kill_at_random(children, order, tmp_path, digests, COMMAND_KILLS)
-    assert children.run(*order(folder)) == 0
-    assert digest(load_whole(folder)) == digests[COMMAND_EPOCHS]
+    order = command_order(kind)
+    digests = digests_of(children, order, tmp_path / "reference", COMMAND_EPOCHS)
+    kill_at_random(children, order, tmp_path, digests, COMMAND_KILLS)
 
 
 @needs_fork
 @pytest.mark.parametrize("kind", ["product", "qcbm", "shots"])
 def test_a_training_that_is_killed_at_random_moments_ends_as_if_it_never_was(children, tmp_path, kind):
-    gan = small(kind)
-    digests = {report.epoch: digest(gan) for report in qh.train(gan, few_digits(), EPOCHS, batch_size=4)}
-
-    def order(folder):
-        return "train", [str(folder), kind, EPOCHS]
-
-    folder = kill_at_random(children, order, tmp_path, digests, KILLS)
-    assert children.run(*order(folder)) == 0
-    assert digest(load_whole(folder)) == digests[EPOCHS]
-    assert len(list(folder.iterdir())) == 4  # nothing is left of all the killed saves
+    order = train_order(kind)
+    digests = digests_of(children, order, tmp_path / "reference", EPOCHS)
+    kill_at_random(children, order, tmp_path, digests, KILLS)
 
 
 @needs_fork
@@ -290,14 +290,12 @@ def test_a_download_that_is_killed_is_never_taken_for_a_whole_set(children, tmp_
 
 @needs_fork
 def test_ctrl_c_at_random_moments_ends_the_command_with_130(children, tmp_path):
-    digests = command_digests("qcbm", tmp_path / "reference")
-    started = time.perf_counter()
-    assert children.run("main", command_line("qcbm", tmp_path / "whole")) == 0
-    span = time.perf_counter() - started
+    order = command_order("qcbm")
+    digests = digests_of(children, order, tmp_path / "reference", COMMAND_EPOCHS)
+    span = whole_run(children, order, tmp_path / "whole", digests)
     dice, codes = random.Random(), []
     for _ in range(6):
-        after = dice.uniform(0, span)
-        codes.append(children.run("main", command_line("qcbm", tmp_path / "run"), after, signal.SIGINT))
+        codes.append(children.run(*order(tmp_path / "run"), dice.uniform(0, span), signal.SIGINT))
         said = children.said.read_text()
         assert codes[-1] in (0, 130), said  # 0: it was done before, or the interrupt was lost in a destructor
         assert codes[-1] == 0 or "Traceback" not in said
@@ -305,8 +303,7 @@ def test_ctrl_c_at_random_moments_ends_the_command_with_130(children, tmp_path):
             gan = load_whole(tmp_path / "run")
             assert digest(gan) == digests[gan.epoch]
     assert 130 in codes
-    assert children.run("main", command_line("qcbm", tmp_path / "run")) == 0
-    assert digest(load_whole(tmp_path / "run")) == digests[COMMAND_EPOCHS]
+    whole_run(children, order, tmp_path / "run", digests)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")

@@ -28,7 +28,8 @@ FLOOR = {
     **{"qcbm": 2, "priors": 3, "training": 4, "plots": 5, "notebook": 5, "__main__": 6},
 }
 BESIDE = {("losses", "bits"), ("devices", "execution")}
-QISKIT = {"ansatz": None, "execution": None, "devices": None, "qcbm": {"QuantumCircuit", "ParameterVector"}}  # None: all
+# None: all of it
+QISKIT = {"ansatz": None, "execution": None, "devices": None, "qcbm": {"QuantumCircuit", "ParameterVector"}}
 REMOVED_FROM_QISKIT = {"execute", "assemble", "Aer", "BasicAer", "QuantumInstance", "opflow", "IBMQ"}
 
 # Every name of the contract with its arguments, in order, and their defaults (None where there is none or any will do).

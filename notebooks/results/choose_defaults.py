@@ -73,7 +73,7 @@ def main() -> None:
         for row in pool.map(measure, *zip(*missing, strict=True)) if missing else ():
             new = not ROWS.exists()
             with ROWS.open("a", newline="") as file:
-                writer = csv.DictWriter(file, row)
+                writer = csv.DictWriter(file, row, lineterminator="\n")
                 if new:
                     writer.writeheader()
                 writer.writerow(row)
