@@ -314,7 +314,7 @@ class _Before:
     def of(cls, gan):
         """What there is now. A prior may have no state, or none before its first fit; it is then not undone."""
         try:
-            prior = _copies(_named("prior", _arrays(gan.prior)))
+            prior = _copies(_named("prior", _arrays(gan.prior))) if hasattr(gan.prior, "load_state") else None
         except Exception:
             prior = None
         return cls(_copies(gan._networks()), _copies(gan._streams()), prior, gan._prior_fitted, gan.epoch)
@@ -383,7 +383,7 @@ def _play_epoch(gan, digits, batch_size):
     gan.discriminator.train()
     steps = len(digits) // batch_size
     noise = torch.Generator().manual_seed(_seed(gan.seed, "latents", gan.epoch))
-    codes = gan.active_prior.sample(steps * batch_size)
+    codes = np.asarray(gan.active_prior.sample(steps * batch_size))
     latents = gan.latents(codes, noise)
     batches = digits.batches(batch_size, _seed(gan.seed, "batches", gan.epoch), drop_last=True)
     told = [gan.step(images, part) for (images, _), part in zip(batches, latents.split(batch_size), strict=True)]

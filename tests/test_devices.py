@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -521,9 +522,11 @@ def test_ionq_gone_in_the_middle_is_told_after_the_last_try(service, monkeypatch
 
 
 def test_ionq_waits_no_longer_than_told_and_cancels(service, monkeypatch):
-    cancelled = []
+    cancelled, status = [], IonQService.status
     runner = prepared(qh.ionq(shots=10, timeout=0.2, retries=0), lopsided())
-    monkeypatch.setattr(IonQService, "status", lambda self, name: {"id": name, "status": "ready"})
+    done = time.monotonic() + 5
+    waiting = {"id": "job-0", "status": "ready"}
+    monkeypatch.setattr(IonQService, "status", lambda *job: status(*job) if time.monotonic() > done else waiting)
     monkeypatch.setattr(devices.IonQSamplerJob, "cancel", lambda job: cancelled.append(job))
     with pytest.raises(qh.ExecutionError, match="no result within 0.2 seconds"):
         runner.probabilities(ANGLES, np.random.default_rng(0))

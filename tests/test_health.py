@@ -182,6 +182,20 @@ def test_a_training_that_goes_well_says_nothing(digits):
     assert len(reports) * 13 * gan.settings.learning_rate > health.SETTLED  # so that the generator was judged too
 
 
+def test_any_number_of_bits_and_any_array_of_codes_can_be_looked_at(digits):
+    class Wide:
+        latent_dim = 100
+
+        def fit(self, bits):
+            return None
+
+        def sample(self, n_samples):
+            return torch.randint(0, 2, (n_samples, 100), generator=torch.Generator().manual_seed(n_samples))
+
+    reports, said = told(make(Wide(), warm_up=0), digits, 2)
+    assert len(reports) == 2 and said == []
+
+
 def test_a_learning_rate_too_high_collapses_the_generator(digits):
     reports, said = told(make(learning_rate=0.02), digits, 3, 32)
     assert len(reports) == 3
@@ -255,6 +269,14 @@ def poison(gan, at, value=math.nan, where=None):
 
     gan.step = poisoned
     return calls
+
+
+def test_nan_in_the_first_epoch_leaves_networks_as_they_were_made(digits):
+    gan, fresh = make(), make()
+    poison(gan, 2)
+    _, said = told(gan, qh.Digits(digits.images[:64], digits.labels[:64]), 1)
+    assert "epoch 1, diverged" in said[0]
+    assert all(torch.equal(a, b) for a, b in zip(gan._networks().values(), fresh._networks().values(), strict=True))
 
 
 @pytest.mark.parametrize("at", [5, 7, 8])  # epoch 2 has the steps 5 to 8: losses are NaN, or only the weights
