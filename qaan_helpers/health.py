@@ -16,7 +16,7 @@ from .bits import entropy
 ENOUGH = 32  # images or codes: of fewer, nothing is said
 SETTLED = 0.1  # learning_rate × steps, until which every generator draws alike: 200 steps at 5e-4
 COLLAPSED = 0.05  # of the real images' spread; well 0.35 and more by then, broken 0.035 and less
-ONE_CODE = 0.1  # of n bits of entropy; well 0.29 and more, broken 0.04 and less
+ONE_CODE = 0.1  # of the entropy of n bits; well 0.29 and more, broken 0.04 and less
 SATURATED = 0.75  # D(x) − D(G(z)) over what label smoothing allows; well 0.36 and less, broken 0.78 and more
 EPOCHS = 3  # that the discriminator must win in a row, since one who wins for an epoch or two may lose its lead again
 
@@ -66,7 +66,8 @@ def _collapsed(settings, steps, drawn, real_spread):
 
 
 def _dead(report, settings, codes):
-    most, has = codes.shape[1] * math.log(2), entropy(codes)
+    most = min(codes.shape[1] * math.log(2), math.log(len(codes)))  # so many codes cannot show more
+    has = entropy(codes)
     if len(codes) < ENOUGH or has >= ONE_CODE * most:
         return None
     told = f"the prior draws nearly one code only ({has:.2f} nats of {most:.2f}), so the digits are alike too. "

@@ -108,6 +108,12 @@ def test_advice_on_a_dead_prior_follows_from_what_it_learns(bits_entropy, binari
         raise AssertionError(found["dead prior"])
 
 
+def test_a_prior_of_many_bits_is_measured_by_what_so_many_codes_can_show():
+    wide = np.random.default_rng(0).integers(0, 2, (40, 60), dtype=np.uint8)
+    assert findings(codes=wide) == {}
+    assert list(findings(codes=wide[:1].repeat(40, 0))) == ["dead prior"]
+
+
 def test_too_few_codes_say_nothing():
     assert findings(codes=np.zeros((health.ENOUGH - 1, 8), np.uint8)) == {}
 
