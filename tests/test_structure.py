@@ -24,7 +24,7 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 FLOOR = {
     "checks": -1,
     **dict.fromkeys(("mnist", "bits", "dcgan", "ansatz", "losses", "optimisers", "checkpoints"), 0),
-    **dict.fromkeys(("execution", "devices", "metrics"), 1),
+    **dict.fromkeys(("execution", "devices", "metrics", "health"), 1),
     **{"qcbm": 2, "priors": 3, "training": 4, "plots": 5, "notebook": 5, "__main__": 6},
 }
 BESIDE = {("losses", "bits"), ("devices", "execution")}
