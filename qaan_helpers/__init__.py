@@ -15,11 +15,12 @@ _HOME = {
     "devices": ("circuit_costs", "ibm", "ion_trap_noise", "ionq", "named_execution"),
     "qcbm": ("QCBM", "Bill", "FitResult"),
     "priors": ("Prior", "ProductPrior", "QCBMPrior", "UniformPrior"),
+    "checkpoints": ("bundled",),
     "training": ("QAAN", "Report", "train"),
     "metrics": ("class_coverage", "confidence", "frechet_distance", "inception_score"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = (*_HOME, "checkpoints", "notebook", "optimisers", "plots")
+_MODULES = (*_HOME, "notebook", "optimisers", "plots")
 __all__ = sorted(_MODULE_OF)
 __version__ = "0.1.0"
 

@@ -36,7 +36,7 @@ def _train(options):
     if gan.epoch and left < 1:
         print(f"{options.out} has {gan.epoch} epochs already; --epochs {gan.epoch + 10} would train ten more.")
         return
-    epochs = train(gan, digits, left, options.batch_size)
+    epochs = train(gan, digits, left, options.batch_size, options.on_collapse)
     with tqdm(total=options.epochs, initial=gan.epoch, unit="epoch") as bar:
         try:
             for report in epochs:
@@ -60,7 +60,8 @@ def _execution(options):
 
     if options.execution == "exact" and options.shots is not None:
         raise ValueError("exact probabilities take no --shots; leave it out, or choose --execution shots")
-    return named_execution(options.execution or "shots", 2000 if options.shots is None else options.shots)
+    name = "shots" if options.execution is None else options.execution
+    return named_execution(name, 2000 if options.shots is None else options.shots)
 
 
 def _new_prior(options):
@@ -131,6 +132,7 @@ def _parser():
     train.add_argument("--optimizer", choices=("cobyla", "adam", "spsa"), default="cobyla")
     train.add_argument("--evaluations", type=int, help="of the first fit; without it, the optimiser's default")
     train.add_argument("--refit-evaluations", type=int, help="of every later fit")
+    train.add_argument("--on-collapse", choices=("warn", "stop"), default="warn", help="what to do when it goes wrong")
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     train.add_argument("--seed", type=int, default=0)
 
@@ -168,7 +170,7 @@ def _digits(text):
     """Digits from a list and ranges: '3,7,9' or '0-4,8'."""
     try:
         ends = [[int(end) for end in part.split("-")] for part in text.split(",")]
-        return tuple(digit for part in ends for digit in range(part[0], part[-1] + 1))
+        return tuple(digit for part in ends for digit in range(part[0], min(part[-1], part[0] + 10) + 1))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of digits such as 3,7,9 or 0-9") from None
 

@@ -8,6 +8,7 @@ from qiskit.circuit import ParameterVector
 from .checks import check_whole
 
 ENTANGLEMENTS = ("full", "linear", "none")
+MOST_ANGLES = 100_000  # of a circuit: 8 layers on the 156 qubits of IBM's largest, all of them joined
 
 
 def entangled_pairs(n_qubits: int, entanglement: str) -> list[tuple[int, int]]:
@@ -29,10 +30,13 @@ def qcbm_ansatz(
 
     Every angle is an entry of one ParameterVector, in the order in which the gates act. `warm_start` puts a Hadamard
     on every qubit first, so that angles of zero give the uniform distribution. The circuit has no measurements.
-    Raises ValueError for fewer than one qubit or layer, or an unknown entanglement.
+    Raises ValueError for fewer than one qubit or layer, too many of them, or an unknown entanglement.
     Source: Rudolph et al., arXiv:2012.03924, Fig. 2; the Hadamards are the public implementation's.
     """
     n_qubits, layers = check_whole("n_qubits", n_qubits), check_whole("layers", layers)
+    n_pairs = {"full": n_qubits * (n_qubits - 1) // 2, "linear": n_qubits - 1}.get(str(entanglement), 0)
+    if layers * (2 * n_qubits + n_pairs) > MOST_ANGLES:  # before any of them is made
+        raise ValueError(f"n_qubits is {n_qubits} and layers is {layers}; a circuit has {MOST_ANGLES:,} angles at most")
     pairs = entangled_pairs(n_qubits, entanglement)
     angles = ParameterVector("θ", layers * (2 * n_qubits + len(pairs)))
     next_angle = iter(angles)

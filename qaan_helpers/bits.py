@@ -3,7 +3,10 @@
 import numpy as np
 import torch
 
+from .checks import check_whole
+
 BINARISATIONS = ("median", "sign", "bernoulli")
+INDEXED = 63  # bits that an int64 can number
 
 
 def check_bits(bits: np.ndarray | torch.Tensor, n_bits: int) -> np.ndarray:
@@ -19,13 +22,22 @@ def check_bits(bits: np.ndarray | torch.Tensor, n_bits: int) -> np.ndarray:
 
 def to_index(bits: np.ndarray) -> np.ndarray:
     """Number the states of `bits` (N, n): index = Σ_q bit_q · 2^q, so column q is qubit q. Returns (N,) int64."""
-    bits = np.asarray(bits)
+    bits = _rows(bits)
+    check_whole("the number of bits", bits.shape[1], 0, INDEXED)
     return bits.astype(np.int64) @ (np.int64(1) << np.arange(bits.shape[1], dtype=np.int64))
 
 
 def from_index(index: np.ndarray, n_bits: int) -> np.ndarray:
     """Undo `to_index`: indices (N,) become bits (N, n_bits) uint8."""
+    n_bits = check_whole("n_bits", n_bits, most=INDEXED)
     return ((np.asarray(index, dtype=np.int64)[:, None] >> np.arange(n_bits)) & 1).astype(np.uint8)
+
+
+def _rows(bits):
+    bits = np.asarray(bits)
+    if bits.ndim != 2:
+        raise ValueError(f"bits have shape {bits.shape}; (N, n) is needed: one column a bit")
+    return bits
 
 
 def binarise(activations: torch.Tensor, method: str = "median", seed: int | None = None) -> np.ndarray:
@@ -51,7 +63,9 @@ def binarise(activations: torch.Tensor, method: str = "median", seed: int | None
 
 def entropy(bits: np.ndarray) -> float:
     """The plug-in entropy of the rows of `bits` (N, n), in nats."""
-    counts = np.unique(to_index(bits), return_counts=True)[1]
+    bits = _rows(bits)
+    short = bits.shape[1] <= INDEXED
+    counts = np.unique(to_index(bits) if short else bits, axis=None if short else 0, return_counts=True)[1]
     p = counts / counts.sum()
     return float(-(p * np.log(p)).sum())
 
@@ -61,11 +75,12 @@ def total_correlation(bits: np.ndarray) -> float:
 
     It is also the KL divergence of the best product of Bernoullis from the data (Watanabe, 1960).
     """
-    return sum(entropy(column[:, None]) for column in np.asarray(bits).T) - entropy(bits)
+    return sum(entropy(column[:, None]) for column in _rows(bits).T) - entropy(bits)
 
 
 def mutual_information(bits: np.ndarray) -> np.ndarray:
     """The mutual information in nats of all pairs of columns of `bits` (N, n): (n, n), entropies on the diagonal."""
+    bits = _rows(bits)
     n = bits.shape[1]
     single = [entropy(bits[:, [i]]) for i in range(n)]
     table = np.diag(single)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+BUNDLED = Path(__file__).parent / "data" / "trained"
 FORMAT = 1
 OURS = re.compile(r"(epoch_\d{6,})(\.[0-9a-f]{8}\.safetensors|\.json)")  # all else in the folder is the reader's own
 UNFINISHED = ".unfinished"
@@ -79,6 +80,17 @@ def read(folder: str | Path, make: Callable[[dict, dict], Any] = lambda *pair: p
     raise DamagedError(f"{fault}; {others}. Restore a copy of yours, or train anew in another folder") from fault
 
 
+def bundled(name: str) -> Path:
+    """The folder of a model that comes with the package, for `QAAN.load`; `data/trained/README.md` describes them.
+
+    Raises ValueError for a name that is none of theirs.
+    """
+    names = sorted(path.name for path in BUNDLED.iterdir() if path.is_dir())
+    if name not in names:
+        raise ValueError(f"name is {name!r}; the models that come along are {', '.join(map(repr, names))}")
+    return BUNDLED / name
+
+
 def versions() -> dict[str, str]:
     """Python's version and those of the loaded packages that a run's numbers depend on."""
     names = (__package__, "torch", "numpy", "scipy", "qiskit", "qiskit_aer")
@@ -91,7 +103,7 @@ def _read_one(path):
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         version, checksum = description.pop("format"), description.pop("sha256")
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError, MemoryError) as error:
         raise DamagedError(f"cannot be read ({error!r})") from error
     if isinstance(version, int) and version > FORMAT:
         raise RuntimeError(
@@ -102,15 +114,16 @@ def _read_one(path):
         raise DamagedError(f"is of format {version!r}, which qaan_helpers never wrote")
     try:
         blob = _tensors_of(path, checksum).read_bytes()
-    except (OSError, ValueError) as error:
-        raise DamagedError(f"has no tensors that can be read ({error})") from error
+    except (OSError, ValueError, MemoryError) as error:
+        raise DamagedError(f"has no tensors that can be read ({error!r})") from error
     if _checksum(blob, description) != checksum:
         raise DamagedError("and its tensors are not what was saved")
     try:
         tensors = load(blob)
+        broken = _not_finite(tensors)
     except Exception as error:  # safetensors' own kind, and whatever else a stranger's bytes call forth
         raise DamagedError(f"has tensors that are no safetensors ({error!r})") from error
-    if broken := _not_finite(tensors):
+    if broken:
         raise DamagedError(f"holds NaN or infinity in {_some(broken)}")
     return tensors, description
 
@@ -130,7 +143,9 @@ def _tensors_of(path, checksum):
 
 
 def _checksum(blob, description):
-    return hashlib.sha256(blob + json.dumps(description, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(blob)  # one after the other, for together they would need the memory twice
+    digest.update(json.dumps(description, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _not_finite(tensors):

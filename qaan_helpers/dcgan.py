@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from .checks import check_whole
+from .checks import MOST_BITS, check_whole
 
 KERNEL = {"kernel_size": 5, "stride": 2, "padding": 2, "bias": False}
 WIDTHS = (24, 48)  # channels after the first and the second convolution
@@ -12,13 +12,13 @@ WIDTHS = (24, 48)  # channels after the first and the second convolution
 class Discriminator(nn.Module):
     """Judge images (N, 1, 28, 28) real or not, through a hidden layer of `latent_dim` units that the prior learns.
 
-    Raises ValueError for a latent_dim below 1.
+    Raises ValueError for a latent_dim below 1 or above 10,000.
     Source: Radford et al., arXiv:1511.06434; the narrow last hidden layer: Rudolph et al., arXiv:2012.03924, Fig. 1.
     """
 
     def __init__(self, latent_dim: int = 8):
         super().__init__()
-        self.latent_dim = check_whole("latent_dim", latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
         first, second = WIDTHS
         self.convolutions = nn.Sequential(  #                    (N, 1, 28, 28)
             nn.Conv2d(1, first, **KERNEL),  #                    (N, 24, 14, 14)
@@ -46,13 +46,13 @@ class Discriminator(nn.Module):
 class Generator(nn.Module):
     """Draw images (N, 1, 28, 28) from latents (N, latent_dim): the discriminator's layers in reverse.
 
-    Raises ValueError for a latent_dim below 1.
+    Raises ValueError for a latent_dim below 1 or above 10,000.
     Source: Radford et al., arXiv:1511.06434, with a sigmoid in place of tanh, so that brightness lies in [0, 1].
     """
 
     def __init__(self, latent_dim: int = 8):
         super().__init__()
-        self.latent_dim = check_whole("latent_dim", latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
         first, second = WIDTHS
         self.layers = nn.Sequential(  #                                         (N, latent_dim)
             nn.Linear(latent_dim, second * 7 * 7, bias=False),

@@ -19,11 +19,13 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
+from qiskit_aer.noise import NoiseModel
 
 from .bits import from_index
 from .checks import check_whole
 
 CHUNK_BYTES = 2**28  # of probabilities held at once when many rows of angles run in one call
+MOST_SHOTS = 10**7  # a circuit: eight bytes each, and as many again to count them
 RETRY_WAIT = 2.0  # seconds before a failed job is sent again, then twice as long
 
 
@@ -51,7 +53,7 @@ class Shots:
 
     noise_model: a qiskit_aer NoiseModel. backend: an AerSimulator with settings of your own, or a device (a fake one
     too) whose gates, wiring and noise Aer then imitates; with both, its gates and wiring and the model's noise.
-    Raises ValueError unless shots is 1 or more, or where the backend has too few qubits.
+    Raises ValueError unless shots is 1 to 10 million, or where the backend has too few qubits.
     """
 
     shots: int = 2000
@@ -59,7 +61,9 @@ class Shots:
     backend: Any = None
 
     def __post_init__(self):
-        check_whole("shots", self.shots)
+        check_whole("shots", self.shots, most=MOST_SHOTS)
+        if not isinstance(self.noise_model, NoiseModel | None):
+            raise ValueError(f"noise_model is {self.noise_model!r}; a qiskit_aer NoiseModel is one: ion_trap_noise()")
         if self.noise_model is not None and isinstance(self.backend, AerSimulator):
             raise ValueError("give the noise_model to the AerSimulator itself, or leave out one of the two")
 
@@ -88,8 +92,8 @@ class Primitive:
 
     pass_manager: what fits a circuit to the sampler's device; by default Qiskit's preset for `sampler.backend`, where
     the sampler has one. retries: how often a job that fails is sent again. timeout: seconds that a job may take.
-    Raises ValueError for shots below 1, a retries below 0, a timeout of 0, or a backend with too few qubits; runs
-    raise ExecutionError where the last try failed or something else came back than was asked for.
+    Raises ValueError for shots below 1 or above 10 million, a retries below 0, a timeout of 0, or a backend with too
+    few qubits; runs raise ExecutionError where the last try failed or something else came back than was asked for.
     """
 
     sampler: Any
@@ -99,7 +103,7 @@ class Primitive:
     timeout: float | None = None
 
     def __post_init__(self):
-        check_whole("shots", self.shots)
+        check_whole("shots", self.shots, most=MOST_SHOTS)
         check_whole("retries", self.retries, 0)
         if self.timeout is not None and not (isinstance(self.timeout, Real) and self.timeout > 0):
             raise ValueError(f"timeout is {self.timeout!r}; it must be seconds above 0, or None to wait for ever")
@@ -283,7 +287,8 @@ def available_memory() -> int:
 
 def check_memory(n_qubits: int) -> None:
     """Raise ValueError where the 2ⁿ amplitudes of `n_qubits`, with room to work, would not fit into memory."""
-    needed, free = 3 * 16 << n_qubits, available_memory()  # amplitudes (complex128), Aer's copy, probabilities
+    needed = 3 * 16 << min(n_qubits, 999)  # amplitudes (complex128), Aer's copy, probabilities; more is no float
+    free = available_memory()
     if needed > free:
         fits = (free // 48).bit_length() - 1
         raise ValueError(

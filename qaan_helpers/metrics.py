@@ -89,10 +89,11 @@ def frechet_distance(images: torch.Tensor, reference: torch.Tensor) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
+    drawn, real = _parts(images), _parts(reference)  # both are checked before any work
     metric = FrechetInceptionDistance(feature=_Features("features"), normalize=True, input_img_size=(1, 28, 28))
-    for part in _parts(reference):
+    for part in real:
         metric.update(part, real=True)
-    for part in _parts(images):
+    for part in drawn:
         metric.update(part, real=False)
     return metric.compute().item()
 
@@ -111,4 +112,4 @@ def confidence(images: torch.Tensor) -> float:
 def _parts(images, least=2):
     if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) < least:
         raise ValueError(f"images have shape {tuple(images.shape)}; (N, 1, 28, 28) with N ≥ {least} is needed")
-    return images.detach().cpu().float().split(500)
+    return images.detach().cpu().float().split(200)

@@ -61,7 +61,8 @@ class Digits:
         batch_size = check_whole("batch_size", batch_size)
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(self))).to(self.images.device)
         end = len(self) - len(self) % batch_size if drop_last else len(self)
-        chosen = order[:end].split(batch_size) if end else ()  # split would give an empty batch for no image
+        step = min(batch_size, len(self))  # split takes no number that an int64 does not hold
+        chosen = order[:end].split(step) if end else ()  # split would give an empty batch for no image
         return ((self.images[i], self.labels[i]) for i in chosen)
 
 
@@ -146,11 +147,12 @@ def _check_full(root: Path) -> None:
 
 
 def _read_full(root: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    from torchvision.datasets import MNIST
-
+    """The files as they were checked: torchvision's own reader would unpickle MNIST/processed where that exists."""
     _check_full(root)
-    data = MNIST(root, train=split == "train", download=False)
-    return data.data, data.targets
+    part = root / "MNIST" / "raw" / {"train": "train", "test": "t10k"}[split]
+    images = np.fromfile(f"{part}-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 28, 28)
+    labels = np.fromfile(f"{part}-labels-idx1-ubyte", np.uint8, offset=8)
+    return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 def _download(root: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from .ansatz import qcbm_ansatz
 from .bits import check_bits
-from .checks import check_whole
+from .checks import MOST_BITS, MOST_DRAWN, check_whole
 from .execution import Exact, Shots
 from .optimisers import check_cobyla_budget
 from .qcbm import OPTIMISERS, QCBM, FitResult
@@ -35,7 +35,7 @@ class UniformPrior:
     """Every code equally likely: what a DCGAN does that learns no prior."""
 
     def __init__(self, latent_dim: int = 8, seed: int | None = 0):
-        self.latent_dim = check_whole("latent_dim", latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
 
     def fit(self, bits: np.ndarray) -> float:
@@ -45,7 +45,8 @@ class UniformPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Toss `n_samples` × latent_dim coins: bits uint8."""
-        return self._rng.integers(0, 2, (check_whole("n_samples", n_samples), self.latent_dim), dtype=np.uint8)
+        n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
+        return self._rng.integers(0, 2, (n_samples, self.latent_dim), dtype=np.uint8)
 
     def config(self) -> dict:
         """What makes this prior again."""
@@ -64,7 +65,7 @@ class ProductPrior:
     """Each bit on its own, 1 with the probability seen in the data: all that a prior without correlations can learn."""
 
     def __init__(self, latent_dim: int = 8, seed: int | None = 0):
-        self.latent_dim = check_whole("latent_dim", latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
         self.p = np.full(latent_dim, 0.5)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
 
@@ -77,7 +78,8 @@ class ProductPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Toss `n_samples` × latent_dim biased coins: bits uint8."""
-        return (self._rng.random((check_whole("n_samples", n_samples), self.latent_dim)) < self.p).astype(np.uint8)
+        n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
+        return (self._rng.random((n_samples, self.latent_dim)) < self.p).astype(np.uint8)
 
     def config(self) -> dict:
         """What makes this prior again."""
@@ -89,7 +91,10 @@ class ProductPrior:
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
-        self.p = np.array(state["p"])
+        p = np.array(state["p"], dtype=float)
+        if p.shape != (self.latent_dim,) or not ((p >= 0) & (p <= 1)).all():
+            raise ValueError(f"p must be {self.latent_dim} probabilities, not {p}")
+        self.p = p
         _set_rng_state(self._rng, state["rng"])
 
 
@@ -114,10 +119,10 @@ class QCBMPrior:
         refit_evaluations: int | None = None,
         seed: int | None = 0,
     ):
-        self.qcbm = QCBM(qcbm_ansatz(n_qubits, layers, entanglement), execution, seed, bases)
-        self.layers, self.entanglement, self.optimizer = layers, entanglement, optimizer
         if optimizer not in OPTIMISERS:
             raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(map(repr, OPTIMISERS))}")
+        self.qcbm = QCBM(qcbm_ansatz(n_qubits, layers, entanglement), execution, seed, bases)
+        self.layers, self.entanglement, self.optimizer = layers, entanglement, optimizer
         usual = OPTIMISERS[optimizer]
         few = len(self.qcbm.angles) + 62 if optimizer == "cobyla" else usual // 10  # a simplex and sixty moves
         self.max_evaluations = usual if max_evaluations is None else max_evaluations

@@ -9,8 +9,8 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 
 from . import optimisers
-from .bits import check_bits
-from .checks import check_whole
+from .bits import INDEXED, check_bits
+from .checks import MOST_DRAWN, check_whole
 from .execution import Exact, ExecutionError, Shots
 from .losses import clipped_nll, clipped_nll_gradient, empirical
 
@@ -55,10 +55,13 @@ class QCBM:
     def __init__(self, circuit: QuantumCircuit, execution=None, seed: int | None = 0, bases: str = "z"):
         if not circuit.parameters or circuit.num_clbits:
             raise ValueError("the circuit needs at least one parameter and no measurements; qcbm_ansatz(8) makes one")
+        check_whole("the circuit's number of qubits", circuit.num_qubits, most=INDEXED)
         if bases not in BASES:
             raise ValueError(f"bases is {bases!r}; choose one of {', '.join(map(repr, BASES))}")
         self.circuit, self.bases = circuit, bases
         self.execution = execution if execution is not None else Exact()
+        if not hasattr(self.execution, "prepare"):
+            raise ValueError(f"execution is {execution!r}; Exact(), Shots(2000) or Primitive(sampler) is one")
         self.n_qubits = circuit.num_qubits
         self.n_bits = self.n_qubits * len(bases)
         circuits, parameters = _in_bases(circuit, bases)
@@ -74,7 +77,7 @@ class QCBM:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Measure `n_samples` times: bits (n_samples, n or 2n) uint8, column q is qubit q, rows in random order."""
-        n_samples = check_whole("n_samples", n_samples)
+        n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.n_bits)
         angles = self._check_angles(self.angles)
         return np.hstack([runner.sample(angles, n_samples, self._rng) for runner in self._runners])
 

@@ -28,6 +28,9 @@ from .execution import ExecutionError
 from .mnist import Digits
 from .priors import Prior, UniformPrior, make_prior
 
+MOST_IMAGES = 10**6  # in one draw: three GB
+AT_ONCE = 250  # images that pass a network together outside training: more take memory and no less time
+
 
 @dataclass(frozen=True)
 class Report:
@@ -75,8 +78,10 @@ class Settings:
             check_whole(name, getattr(self, name), least)
         if not 0 <= self.latent_noise < math.inf:
             raise ValueError(f"latent_noise is {self.latent_noise!r}; it must be 0 or more, and finite")
-        if not 0 <= self.label_smoothing < 0.5 or not 0 < self.learning_rate < 1:
-            raise ValueError("label_smoothing must lie in [0, 0.5) and learning_rate between 0 and 1")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing is {self.label_smoothing!r}; it must lie in [0, 0.5)")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate is {self.learning_rate!r}; it must lie between 0 and 1")
 
 
 class QAAN:
@@ -91,6 +96,8 @@ class QAAN:
         if not isinstance(prior, Prior):
             raise ValueError(f"prior is {prior!r}; it needs latent_dim, fit(bits) and sample(n): QCBMPrior(8), say")
         self.prior, self.seed = prior, check_whole("seed", seed, 0)
+        if unknown := [name for name in settings if name not in Settings.__dataclass_fields__]:
+            raise ValueError(f"{unknown[0]!r} is no setting; there are {', '.join(Settings.__dataclass_fields__)}")
         self.settings = Settings(**settings)
         self.device = _choose_device(device)
         with torch.random.fork_rng(devices=[]):
@@ -128,17 +135,18 @@ class QAAN:
     def draw(self, latents: torch.Tensor) -> torch.Tensor:
         """Images (N, 1, 28, 28) on the CPU from latents (N, latent_dim), the generator in evaluation mode."""
         self.generator.eval()
-        return torch.cat([self.generator(part.to(self.device)).cpu() for part in latents.split(1000)])
+        return torch.cat([self.generator(part.to(self.device)).cpu() for part in latents.split(AT_ONCE)])
 
     def sample(self, n_samples: int = 64) -> torch.Tensor:
         """Draw codes from the prior and images (n_samples, 1, 28, 28) in [0, 1] from the codes."""
+        n_samples = check_whole("n_samples", n_samples, most=MOST_IMAGES)
         return self.draw(self.latents(self.active_prior.sample(n_samples), self._noise))
 
     @torch.no_grad()
     def bits(self, images: torch.Tensor, seed: int | None = None) -> np.ndarray:
         """What the discriminator's hidden layer says of images (N, 1, 28, 28), as bits (N, latent_dim) uint8."""
         self.discriminator.eval()
-        parts = images.to(self.device).split(1000)
+        parts = images.to(self.device).split(AT_ONCE)
         features = torch.cat([self.discriminator.features(part) for part in parts])
         return binarise(features, self.settings.binarisation, seed)
 
@@ -164,10 +172,11 @@ class QAAN:
         means = real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
         return torch.stack([d_loss, g_loss, *means]).detach()
 
-    def save(self, folder: str | Path, keep: int = 2) -> None:
+    def save(self, folder: str | Path, keep: int = 2, for_training: bool = True) -> None:
         """Write all that is needed to go on training bit for bit into `folder`: safetensors and JSON.
 
         The last `keep` saves stay. Saves of later epochs that lie there are of another run and are replaced.
+        for_training=False leaves both Adams' running means out: a third of the size, for a model to draw with.
         Raises ValueError for a prior without config(), state() and load_state() or for weights that are NaN, OSError
         where the folder cannot be written; what was saved before then stays as it is.
         """
@@ -182,6 +191,8 @@ class QAAN:
             "history": [asdict(report) for report in self.history],
         }
         tensors = self._networks() | self._streams() | _named("prior", _arrays(self.prior))
+        if not for_training:
+            tensors = {name: t for name, t in tensors.items() if not name.startswith(("g_adam.", "d_adam."))}
         checkpoints.write(folder, f"epoch_{self.epoch:06d}", tensors, description, check_whole("keep", keep))
 
     @classmethod
@@ -207,6 +218,8 @@ class QAAN:
                 raise RuntimeError(f"the prior has {prior.latent_dim} bits and the networks have {bits}")
             gan = cls(prior, device, description["seed"], **description["settings"])
             gan.history = [Report(**report) for report in description["history"]]
+            if not all(isinstance(figure, int | float) for report in gan.history for figure in asdict(report).values()):
+                raise TypeError("its history holds what is no number")
             gan._trained_on = description.get("trained_on")
             gan._prior_fitted = gan.epoch > gan.settings.warm_up
             gan._load_networks(tensors)
@@ -390,7 +403,7 @@ def _play_epoch(gan, digits, batch_size):
     return torch.stack(told).mean(0).tolist(), codes, latents
 
 
-_MISFITS = (AttributeError, IndexError, KeyError, RuntimeError, TypeError)
+_MISFITS = (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError)
 
 
 def _misfit(description, error):

@@ -23,3 +23,9 @@ def test_the_least_can_be_another():
     assert check_whole("epoch", 0, 0) == 0
     with pytest.raises(ValueError, match="whole number of 5 or more"):
         check_whole("epoch", 4, 5)
+
+
+def test_there_can_be_a_most():
+    assert check_whole("shots", 10, most=10) == 10
+    with pytest.raises(ValueError, match="shots is 11; it must be 10 or less"):
+        check_whole("shots", 11, most=10)

@@ -83,11 +83,21 @@ def test_train_passes_every_choice_of_the_circuit_on(tmp_path):
     assert [config[name] for name in ("bases", "entanglement", "optimizer")] == ["zo", "linear", "spsa"]
 
 
+@pytest.mark.parametrize(("options", "epochs"), [("", 3), ("--on-collapse warn", 3), ("--on-collapse stop", 1)])
+def test_train_stops_where_it_goes_wrong_if_asked_to(tmp_path, monkeypatch, options, epochs):
+    from qaan_helpers import health
+
+    monkeypatch.setattr(health, "findings", lambda *seen: {"dead prior": "one code only"})
+    with pytest.warns(health.TrainingWarning, match="epoch 1, dead prior: one code only"):
+        assert train(tmp_path, "--epochs", "3", *options.split()) == 0
+    assert qh.QAAN.load(tmp_path).epoch == epochs
+
+
 def test_train_keeps_the_epochs_before_an_interrupt(tmp_path, monkeypatch, capsys):
     import qaan_helpers.training as training
 
-    def stopped(gan, digits, epochs, batch_size):
-        yield next(original(gan, digits, epochs, batch_size))
+    def stopped(gan, digits, epochs, *options):
+        yield next(original(gan, digits, epochs, *options))
         raise KeyboardInterrupt
 
     original = training.train

@@ -378,6 +378,11 @@ def test_refuses_a_sampler_that_is_none():
         qh.Primitive("aer")
 
 
+def test_refuses_noise_that_is_no_noise_model():
+    with pytest.raises(ValueError, match="noise_model is <function ion_trap_noise.*a qiskit_aer NoiseModel is one"):
+        qh.Shots(100, noise_model=qh.ion_trap_noise)
+
+
 def test_refuses_two_sources_of_noise():
     with pytest.raises(ValueError, match="give the noise_model to the AerSimulator itself"):
         qh.Shots(100, noise_model=NoiseModel(), backend=AerSimulator())

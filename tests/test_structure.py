@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -238,21 +239,39 @@ def test_functions_fit_a_screen(name):
             assert node.end_lineno - node.lineno < 50, f"{name}.{node.name}"
 
 
-def test_no_text_names_a_place_on_a_developers_machine():
-    places = "|".join(("home", "root", "tmp", "Users", "work"))
-    pattern = re.compile(rf"(?<![\w.:}}/-])/({places})/\w|[A-Z]:\\+Users\\")
+def texts():
+    """All text that a reader gets: path below the project's folder, and content."""
     suffixes = {".py", ".ipynb", ".md", ".toml", ".txt", ".cfg", ".yml", ".yaml", ".json", ".cff", ""}
     made_here = {"build", "dist", "runs", "__pycache__", ".ipynb_checkpoints"}  # by building and running, not by us
     tops = [p for p in ROOT.iterdir() if not p.name.startswith(".") or p.name in (".ci", ".github", ".gitignore")]
     files = [p for top in tops for p in [top, *top.rglob("*")] if p.is_file() and p.suffix in suffixes]
     read = [p for p in files if not made_here & set(p.parts) and "egg-info" not in str(p)]
     assert PACKAGE / "training.py" in read and ROOT / "Makefile" in read
-    found = {
-        f"{path.relative_to(ROOT)}: {match.group()}"
-        for path in read
-        for match in pattern.finditer(path.read_text(encoding="utf-8", errors="replace"))
-    }
-    assert not found
+    return {str(p.relative_to(ROOT)): p.read_text(encoding="utf-8", errors="replace") for p in read}
+
+
+def found_in_texts(pattern):
+    return {f"{name}: {match.group()}" for name, text in texts().items() for match in re.finditer(pattern, text)}
+
+
+def test_no_text_names_a_place_on_a_developers_machine():
+    places = "|".join(("home", "root", "tmp", "Users", "work"))
+    assert not found_in_texts(rf"(?<![\w.:}}/-])/({places})/\w|[A-Z]:\\+Users\\")
+
+
+def test_no_text_holds_a_token():
+    kinds = r"gh[pousr]_\w{16,}", r"hf_\w{16,}", r"AKIA[0-9A-Z]{12,}", r"eyJ[\w-]{16,}\.", r"-----BEGIN [A-Z ]*PRIVATE"
+    named = r"(?i:token|api_?key|secret|password)\W{1,4}(?=\w*\d)[\w.+/-]{20,}"
+    assert not found_in_texts("|".join((*kinds, named)))
+
+
+@every_notebook
+def test_a_notebook_names_neither_user_nor_machine(path):
+    common = {"root", "user", "runner", "jovyan", "localhost"}  # what hosts of notebooks call everybody
+    names = {Path.home().name, *socket.gethostname().split(".")} - common
+    outputs = [output for cell in cells(path) for output in cell["outputs"]]
+    told = str([{k: v for k, v in output.get("data", output).items() if "image" not in k} for output in outputs])
+    assert not [name for name in names if len(name) > 3 and re.search(rf"\b{re.escape(name)}\b", told)]
 
 
 # Notebooks, as they are stored
