@@ -65,11 +65,10 @@ def _execution(options):
 
 
 def _new_prior(options):
-    from .priors import ProductPrior, QCBMPrior, UniformPrior
+    from .priors import PRIORS, QCBMPrior
 
     if options.prior != "qcbm":
-        kind = {"uniform": UniformPrior, "product": ProductPrior}[options.prior]
-        return kind(options.qubits, seed=options.seed)
+        return PRIORS[options.prior](options.qubits, seed=options.seed)
     return QCBMPrior(
         options.qubits,
         options.layers,
@@ -123,7 +122,7 @@ def _parser():
     train.add_argument("--out", type=Path, default=Path("run"), help="folder of the run; one that exists goes on")
     train.add_argument("--epochs", type=int, default=60, help="epochs in all")
     train.add_argument("--batch-size", type=int, default=64)
-    train.add_argument("--prior", choices=("uniform", "product", "qcbm"), default="qcbm")
+    train.add_argument("--prior", choices=("uniform", "product", "rbm", "qcbm", "replay"), default="qcbm")
     train.add_argument("--qubits", type=int, default=8, help="or bits, for the other priors")
     train.add_argument("--layers", type=int, default=2)
     train.add_argument("--bases", choices=("z", "zo", "zt"), default="z")

@@ -93,7 +93,7 @@ def bundled(name: str) -> Path:
 
 def versions() -> dict[str, str]:
     """Python's version and those of the loaded packages that a run's numbers depend on."""
-    names = (__package__, "torch", "numpy", "scipy", "qiskit", "qiskit_aer")
+    names = (__package__, "torch", "numpy", "scipy", "sklearn", "qiskit", "qiskit_aer")
     loaded = {name: sys.modules[name].__version__ for name in names if name in sys.modules}
     return {"python": platform.python_version(), **loaded}
 

@@ -1,18 +1,24 @@
-"""Priors over latent bits behind one protocol: uniform, product of Bernoullis, quantum circuit Born machine."""
+"""Priors over latent bits behind one protocol: uniform, product, Boltzmann machine, Born machine, perfect memory."""
 
 import math
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from scipy.special import logsumexp
 
 from .ansatz import qcbm_ansatz
-from .bits import check_bits
+from .bits import check_bits, entropy, from_index, to_index
 from .checks import MOST_BITS, MOST_DRAWN, check_whole
 from .execution import Exact, Shots
 from .optimisers import check_cobyla_budget
 from .qcbm import OPTIMISERS, QCBM, FitResult
 
 REFIT_TRUST_RADIUS = 0.1  # radians: COBYLA's first step where the angles are nearly right already
+MOST_LISTED = 16  # bits, of which all 2ⁿ states are listed
+RBM_CHAINS = 100  # that learn side by side, and bits a step: 20 of them wander off as the weights grow
+RBM_RATE = 1.0  # of the first step; it falls to 0 in a line, without which the cost swings by a nat and more
+RBM_ARRAYS = ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_")  # scikit-learn's names
+RBM_SWEEPS = 100  # from coins to samples; 30 suffice for the bits of ten digits in 16 units
 
 
 @runtime_checkable
@@ -20,6 +26,7 @@ class Prior(Protocol):
     """Anything that learns bits and draws them: three members are all that training asks for.
 
     To be saved and resumed, a prior also has `config()` (JSON), `state()` and `load_state(state)` (names to arrays).
+    To be compared with held-out bits, `probabilities()`: (2ⁿ,), index = Σ_q bit_q · 2^q, for up to 16 bits.
     """
 
     latent_dim: int
@@ -47,6 +54,10 @@ class UniformPrior:
         """Toss `n_samples` × latent_dim coins: bits uint8."""
         n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
         return self._rng.integers(0, 2, (n_samples, self.latent_dim), dtype=np.uint8)
+
+    def probabilities(self) -> np.ndarray:
+        """The same for each of the (2ⁿ,) states."""
+        return np.full(len(_states(self.latent_dim)), 0.5**self.latent_dim)
 
     def config(self) -> dict:
         """What makes this prior again."""
@@ -81,6 +92,10 @@ class ProductPrior:
         n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
         return (self._rng.random((n_samples, self.latent_dim)) < self.p).astype(np.uint8)
 
+    def probabilities(self) -> np.ndarray:
+        """The product of the bits' probabilities, (2ⁿ,)."""
+        return np.where(_states(self.latent_dim), self.p, 1 - self.p).prod(1)
+
     def config(self) -> dict:
         """What makes this prior again."""
         return {"kind": "product", "latent_dim": self.latent_dim}
@@ -95,6 +110,137 @@ class ProductPrior:
         if p.shape != (self.latent_dim,) or not ((p >= 0) & (p <= 1)).all():
             raise ValueError(f"p must be {self.latent_dim} probabilities, not {p}")
         self.p = p
+        _set_rng_state(self._rng, state["rng"])
+
+
+class RBMPrior:
+    """A restricted Boltzmann machine, scikit-learn's: the classical match of a Born machine.
+
+    Bits know of each other through hidden units. It starts at the uniform, nearly, and later fits go on where the last
+    ended. hidden: units, as many as bits unless told: 80 parameters for 8 bits, where the circuit has 88.
+    steps: of gradient ascent in the first fit; refit_steps: in every later one.
+    Source: Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", 2008.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int = 8,
+        hidden: int | None = None,
+        steps: int = 3000,
+        refit_steps: int = 1000,
+        seed: int | None = 0,
+    ):
+        from sklearn.neural_network import BernoulliRBM
+
+        self.latent_dim = check_whole("latent_dim", latent_dim)
+        self.hidden = check_whole("hidden", self.latent_dim if hidden is None else hidden)
+        self.steps, self.refit_steps = check_whole("steps", steps), check_whole("refit_steps", refit_steps)
+        self._rng = np.random.default_rng(np.random.SeedSequence(seed))
+        self._fitted = False
+        self._rbm = BernoulliRBM(self.hidden, batch_size=RBM_CHAINS)
+        self._rbm.random_state_ = np.random.RandomState(self._rng.bit_generator)  # all draws from the one stream
+        self._rbm.components_ = self._rng.normal(0, 0.01, (self.hidden, self.latent_dim))
+        self._rbm.intercept_hidden_ = np.zeros(self.hidden)
+        self._rbm.intercept_visible_ = np.zeros(self.latent_dim)
+        self._rbm.h_samples_ = np.zeros((RBM_CHAINS, self.hidden))
+
+    def fit(self, bits: np.ndarray) -> float:
+        """Learn bits (N, latent_dim) by persistent contrastive divergence; return their cost in nats.
+
+        The cost is exact up to 16 bits. For more it is that of the pseudo-likelihood (Besag, 1975), where each bit is
+        foretold from all others: an estimate, often too low, and not to be compared with other priors' costs.
+        """
+        bits = check_bits(bits, self.latent_dim)
+        rows, steps = bits.astype(float), self.refit_steps if self._fitted else self.steps
+        for step in range(steps):
+            self._rbm.learning_rate = RBM_RATE * (1 - step / steps)
+            self._rbm.partial_fit(rows[self._rng.integers(len(rows), size=RBM_CHAINS)])
+        self._fitted = True
+        return self._cost(rows)
+
+    def sample(self, n_samples: int) -> np.ndarray:
+        """Draw bits (n_samples, latent_dim) uint8: each row the end of a Gibbs chain of its own, begun with coins."""
+        rows = self._rng.integers(0, 2, (check_whole("n_samples", n_samples), self.latent_dim))
+        for _ in range(RBM_SWEEPS):
+            rows = self._rbm.gibbs(rows)
+        return rows.astype(np.uint8)
+
+    def probabilities(self) -> np.ndarray:
+        """The model's distribution (2ⁿ,), exact: hidden units are summed over by formula, the states are listed."""
+        log_p = -self._free_energy(_states(self.latent_dim))
+        return np.exp(log_p - logsumexp(log_p))
+
+    def _cost(self, rows):
+        """−mean log p of rows (N, n) in nats, or of the pseudo-likelihood where there are too many states to list."""
+        energy = self._free_energy(rows)
+        if self.latent_dim <= MOST_LISTED:
+            return float(energy.mean() + logsumexp(-self._free_energy(_states(self.latent_dim))))
+        others = (self._free_energy(np.abs(rows - flip)) for flip in np.eye(self.latent_dim))
+        return float(sum(np.logaddexp(0, energy - other).mean() for other in others))
+
+    def _free_energy(self, rows):
+        """F(v) = −log Σ_h exp(−E(v, h)) of rows (N, n): (N,)."""
+        rbm = self._rbm
+        inputs = rows @ rbm.components_.T + rbm.intercept_hidden_
+        return -(rows @ rbm.intercept_visible_) - np.logaddexp(0, inputs).sum(1)
+
+    def config(self) -> dict:
+        """What makes this prior again."""
+        names = ("latent_dim", "hidden", "steps", "refit_steps")
+        return {"kind": "rbm", **{name: getattr(self, name) for name in names}}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What changes as it is used, as named arrays."""
+        learned = {name: getattr(self._rbm, name) for name in RBM_ARRAYS}
+        return {**learned, "fitted": np.array([self._fitted], dtype=np.uint8), "rng": _rng_state(self._rng)}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` gave."""
+        for name in RBM_ARRAYS:
+            setattr(self._rbm, name, np.array(state[name]))
+        self._fitted = bool(state["fitted"][0])
+        _set_rng_state(self._rng, state["rng"])
+
+
+class ReplayPrior:
+    """A perfect memory: it draws rows of the bits that it was given last, and so is the ceiling for every prior.
+
+    It makes up no code that it has not seen. Before its first fit it is uniform.
+    """
+
+    def __init__(self, latent_dim: int = 8, seed: int | None = 0):
+        self.latent_dim = check_whole("latent_dim", latent_dim)
+        self.bits = np.empty((0, self.latent_dim), np.uint8)
+        self._rng = np.random.default_rng(np.random.SeedSequence(seed))
+
+    def fit(self, bits: np.ndarray) -> float:
+        """Keep a copy of bits (N, latent_dim); return their entropy in nats, which is what they cost."""
+        self.bits = check_bits(bits, self.latent_dim).copy()
+        return entropy(self.bits)
+
+    def sample(self, n_samples: int) -> np.ndarray:
+        """Draw `n_samples` rows of the bits kept, uint8, with replacement."""
+        n_samples = check_whole("n_samples", n_samples)
+        if not len(self.bits):
+            return self._rng.integers(0, 2, (n_samples, self.latent_dim), dtype=np.uint8)
+        return self.bits[self._rng.integers(len(self.bits), size=n_samples)]
+
+    def probabilities(self) -> np.ndarray:
+        """The frequencies (2ⁿ,) in the bits kept; 0 for most states."""
+        kept = self.bits if len(self.bits) else _states(self.latent_dim)
+        return np.bincount(to_index(kept), minlength=len(_states(self.latent_dim))) / len(kept)
+
+    def config(self) -> dict:
+        """What makes this prior again."""
+        return {"kind": "replay", "latent_dim": self.latent_dim}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What changes as it is used, as named arrays."""
+        return {"bits": self.bits, "rng": _rng_state(self._rng)}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` gave."""
+        self.bits = np.array(state["bits"])
         _set_rng_state(self._rng, state["rng"])
 
 
@@ -152,6 +298,13 @@ class QCBMPrior:
         """Measure the circuit: bits (n_samples, latent_dim) uint8."""
         return self.qcbm.sample(n_samples)
 
+    def probabilities(self) -> np.ndarray:
+        """The model's distribution, (2ⁿ,); in two bases (4ⁿ,), the product of the two, whose shots are independent."""
+        if self.qcbm.bases == "z":
+            return self.qcbm.probabilities()
+        _check_listed(self.latent_dim)
+        return np.outer(self.qcbm.probabilities(basis=1), self.qcbm.probabilities()).ravel()
+
     def config(self) -> dict:
         """What makes this prior again; the execution is named only where it is Exact or plain Shots."""
         execution = self.qcbm.execution
@@ -186,6 +339,7 @@ class QCBMPrior:
 def make_prior(config: dict, execution=None) -> Prior:
     """Make the prior that `config()` described, on `execution` where one is given.
 
+    A circuit runs exactly where neither says how. A `seed` in `config` is the new prior's.
     Raises ValueError for an unknown kind, or an execution (noise, a device) that a file cannot hold.
     """
     settings = dict(config)
@@ -196,13 +350,26 @@ def make_prior(config: dict, execution=None) -> Prior:
             "A class of your own: put it into qaan_helpers.priors.PRIORS under its kind"
         )
     if kind == "qcbm":
-        named = settings.pop("execution")
+        named = settings.pop("execution", {"shots": None})
         if execution is None and not isinstance(named, dict):
             raise ValueError(
                 f"the circuit ran with {named}, which a file cannot hold; pass execution=… (or --execution) to load it"
             )
         settings["execution"] = execution or (Exact() if named["shots"] is None else Shots(named["shots"]))
     return PRIORS[kind](**settings)
+
+
+def _check_listed(n_bits):
+    if n_bits > MOST_LISTED:
+        raise ValueError(
+            f"the probabilities of {n_bits} bits are too many to list; {MOST_LISTED} bits are the most. sample(n) draws"
+        )
+
+
+def _states(n_bits):
+    """All states of n bits, (2ⁿ, n) uint8, in the order of their index."""
+    _check_listed(n_bits)
+    return from_index(np.arange(2**n_bits), n_bits)
 
 
 def _rng_state(rng) -> np.ndarray:
@@ -222,4 +389,10 @@ def _set_rng_state(rng, words) -> None:
     }
 
 
-PRIORS = {"uniform": UniformPrior, "product": ProductPrior, "qcbm": QCBMPrior}
+PRIORS = {
+    "uniform": UniformPrior,
+    "product": ProductPrior,
+    "rbm": RBMPrior,
+    "qcbm": QCBMPrior,
+    "replay": ReplayPrior,
+}

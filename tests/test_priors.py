@@ -19,6 +19,8 @@ def small_qcbm(n_qubits=3, **options):
 KINDS = {
     "uniform": lambda seed=0: qh.UniformPrior(4, seed),
     "product": lambda seed=0: qh.ProductPrior(4, seed),
+    "rbm": lambda seed=0: qh.RBMPrior(4, steps=60, refit_steps=20, seed=seed),
+    "replay": lambda seed=0: qh.ReplayPrior(4, seed),
     "exact": lambda seed=0: small_qcbm(4, seed=seed),
     "shots": lambda seed=0: small_qcbm(4, execution=qh.Shots(200), seed=seed),
     "zo": lambda seed=0: small_qcbm(2, bases="zo", seed=seed),
@@ -199,11 +201,172 @@ def test_what_cannot_work_is_refused_at_once(options, message):
         small_qcbm(**{"n_qubits": 3} | options)
 
 
-@pytest.mark.parametrize("prior", [qh.UniformPrior, qh.ProductPrior])
+@pytest.mark.parametrize("prior", [qh.UniformPrior, qh.ProductPrior, qh.RBMPrior, qh.ReplayPrior])
 @pytest.mark.parametrize("latent_dim", [0, -1, 2.5, "8", True])
 def test_wrong_latent_dim_is_refused(prior, latent_dim):
     with pytest.raises(ValueError, match="latent_dim is"):
         prior(latent_dim)
+
+
+# The restricted Boltzmann machine
+
+
+def test_rbm_learns_correlations_that_a_product_cannot():
+    bits = some_bits(2000)
+    prior = qh.RBMPrior(4)
+    cost = prior.fit(bits)
+    assert qh.entropy(bits) < cost < qh.entropy(bits) + 0.05  # where a product costs 0.6 more
+    drawn = prior.sample(4000)
+    assert np.allclose(drawn.mean(0), bits.mean(0), atol=0.05)
+    assert (drawn[:, 0] == drawn[:, 1]).mean() == pytest.approx(0.9, abs=0.03)
+    assert (drawn[:, 0] == drawn[:, 2]).mean() == pytest.approx((bits[:, 0] == bits[:, 2]).mean(), abs=0.05)
+
+
+def rbm_by_hand(prior):
+    """p(v) by summing exp(−E(v, h)) over visible and hidden states, one by one."""
+    rbm = prior._rbm
+    n, m = prior.latent_dim, prior.hidden
+    visible, hidden = (qh.from_index(np.arange(2**k), k).astype(float) for k in (n, m))
+    weights = np.array(
+        [
+            sum(
+                math.exp(h @ rbm.components_ @ v + rbm.intercept_hidden_ @ h + rbm.intercept_visible_ @ v)
+                for h in hidden
+            )
+            for v in visible
+        ]
+    )
+    return weights / weights.sum()
+
+
+def test_rbm_cost_and_probabilities_are_exact():
+    bits = some_bits(500)
+    prior = qh.RBMPrior(4, hidden=3, steps=400)
+    cost = prior.fit(bits)
+    expected = rbm_by_hand(prior)
+    assert np.allclose(prior.probabilities(), expected)
+    assert abs(expected - 1 / 16).max() > 0.1  # it has learned something, so the sums are put to the test
+    assert cost == pytest.approx(-np.log(expected[qh.to_index(bits)]).mean())
+
+
+def test_rbm_chains_run_long_enough_to_draw_what_the_model_says():
+    prior = qh.RBMPrior(4)
+    prior.fit(some_bits(2000))
+    drawn = np.bincount(qh.to_index(prior.sample(20_000)), minlength=16) / 20_000
+    assert abs(drawn - prior.probabilities()).max() < 0.015
+
+
+def test_rbm_cost_of_many_bits_is_the_pseudo_likelihoods(monkeypatch):
+    bits = some_bits(400)
+    monkeypatch.setattr("qaan_helpers.priors.MOST_LISTED", 3)
+    prior = qh.RBMPrior(4, steps=400)
+    cost = prior.fit(bits)
+    monkeypatch.undo()
+    p = prior.probabilities()
+    states = qh.to_index(bits)
+    foretold = [np.log(p[states] / (p[states] + p[states ^ (1 << q)])).mean() for q in range(4)]
+    assert cost == pytest.approx(-sum(foretold))
+
+
+def test_rbm_takes_bits_that_are_too_many_to_list():
+    prior = qh.RBMPrior(17, steps=20)
+    bits = np.tile(np.arange(17) % 2, (50, 1)).astype(np.uint8)
+    assert 0 < prior.fit(bits) < 17 * math.log(2)
+    assert prior.sample(3).shape == (3, 17)
+
+
+def test_rbm_goes_on_from_what_it_learned_with_the_steps_of_refits(monkeypatch):
+    bits = some_bits(2000)
+    prior = qh.RBMPrior(4, steps=3000, refit_steps=5)
+    first = prior.fit(bits)
+    steps = []
+    step = prior._rbm.partial_fit
+    monkeypatch.setattr(prior._rbm, "partial_fit", lambda rows: steps.append(len(rows)) or step(rows))
+    assert prior.fit(bits) == pytest.approx(first, abs=0.1)
+    assert steps == [100] * 5
+
+
+def test_rbm_takes_fewer_bits_than_it_has_chains():
+    prior = qh.RBMPrior(2)
+    prior.fit(np.array([[0, 1], [1, 0], [0, 1], [1, 0]]))
+    assert (prior.sample(1000).sum(1) == 1).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"hidden": 0}, "hidden is 0"), ({"steps": 0}, "steps is 0"), ({"refit_steps": 1.5}, "refit_steps is 1.5")],
+)
+def test_rbm_refuses_what_cannot_work(options, message):
+    with pytest.raises(ValueError, match=message):
+        qh.RBMPrior(4, **options)
+
+
+def test_rbm_leaves_numpys_global_random_numbers_alone():
+    before = np.random.get_state()[1].copy()
+    prior = qh.RBMPrior(4, steps=10)
+    prior.fit(some_bits())
+    prior.sample(10)
+    assert np.array_equal(np.random.get_state()[1], before)
+
+
+# The perfect memory
+
+
+def test_replay_draws_rows_of_the_last_bits_as_often_as_they_occur():
+    prior = qh.ReplayPrior(4)
+    prior.fit(np.zeros((50, 4), np.uint8))
+    bits = np.repeat([[1, 0, 0, 0], [1, 1, 0, 1]], [30, 10], axis=0)
+    assert prior.fit(bits) == pytest.approx(qh.entropy(bits))
+    bits[:] = 0  # the reader's array is the reader's own
+    drawn = prior.sample(8000)
+    assert set(qh.to_index(drawn)) == {1, 11}
+    assert (qh.to_index(drawn) == 1).mean() == pytest.approx(0.75, abs=0.02)
+
+
+def test_replay_is_uniform_before_its_first_fit_and_can_be_saved_then():
+    prior = qh.ReplayPrior(3)
+    twin = make_prior(prior.config())
+    twin.load_state(prior.state())
+    assert np.allclose(prior.sample(8000).mean(0), 0.5, atol=0.03)
+    assert np.allclose(prior.probabilities(), 1 / 8)
+    assert twin.sample(5).shape == (5, 3)
+
+
+# Probabilities
+
+
+@every_kind
+def test_probabilities_are_those_of_the_samples(kind):
+    prior = KINDS[kind]()
+    prior.fit(some_bits(60))
+    drawn = np.bincount(qh.to_index(prior.sample(20_000)), minlength=16) / 20_000
+    p = prior.probabilities()
+    assert p.shape == (16,)
+    assert p.sum() == pytest.approx(1)
+    assert abs(p - drawn).max() < (0.1 if kind == "shots" else 0.015)
+
+
+def test_probabilities_in_two_bases_are_those_of_both_halves():
+    """(|00⟩ + |11⟩)/√2, after RX(π/2) on both qubits (|01⟩ + |10⟩)/√2: states 0 and 3 with states 1 and 2."""
+    prior = qh.QCBMPrior(2, bases="zo", optimizer="adam", max_evaluations=80)
+    prior.fit(np.array([[0, 0, 0, 1], [1, 1, 1, 0]]))
+    likely = [first + 4 * second for first in (0, 3) for second in (1, 2)]
+    assert np.allclose(prior.probabilities()[likely], 1 / 4, atol=0.04)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        lambda: qh.UniformPrior(17),
+        lambda: qh.ProductPrior(17),
+        lambda: qh.RBMPrior(17),
+        lambda: qh.ReplayPrior(17),
+        lambda: qh.QCBMPrior(9, layers=1, bases="zo"),
+    ],
+)
+def test_probabilities_of_too_many_bits_are_refused(prior):
+    with pytest.raises(ValueError, match=r"1[78] bits are too many to list; 16 bits are the most"):
+        prior().probabilities()
 
 
 @every_kind
@@ -243,7 +406,7 @@ def test_a_prior_restored_after_its_first_fit_has_the_budget_of_refits():
 
 
 def test_make_prior_refuses_unknown_kinds():
-    with pytest.raises(ValueError, match="prior kind is 'rainbow'.*'uniform', 'product', 'qcbm'"):
+    with pytest.raises(ValueError, match="prior kind is 'rainbow'.*'uniform', 'product', 'rbm', 'qcbm', 'replay'"):
         make_prior({"kind": "rainbow", "latent_dim": 4})
     with pytest.raises(ValueError, match="prior kind is None"):
         make_prior({"latent_dim": 4})
@@ -265,6 +428,13 @@ def test_a_noisy_execution_is_named_but_must_be_given_again():
     with pytest.raises(ValueError, match="100 shots on Aer, with noise.*execution="):
         make_prior(config)
     assert make_prior(config, qh.Exact()).qcbm.execution == qh.Exact()
+
+
+def test_a_circuit_runs_exactly_where_its_config_does_not_say_how_and_takes_a_seed():
+    config = {"kind": "qcbm", "n_qubits": 3, "layers": 1}
+    one, other = make_prior({**config, "seed": 1}), make_prior({**config, "seed": 2})
+    assert one.qcbm.execution == qh.Exact()
+    assert (one.qcbm.angles != other.qcbm.angles).any()
 
 
 def test_another_execution_may_be_asked_for():

@@ -53,6 +53,8 @@ CALLS = {
     "named_execution": {"name": None, "shots": 2000},
     "UniformPrior": {"latent_dim": 8},
     "ProductPrior": {"latent_dim": 8},
+    "RBMPrior": {"latent_dim": 8},
+    "ReplayPrior": {"latent_dim": 8},
     "QCBMPrior": {"n_qubits": 8, "layers": 2, "bases": "z"},
     "QAAN": {"prior": None, "device": "auto", "seed": 0},
     "QAAN.sample": {"n_samples": 64},
@@ -169,7 +171,7 @@ def test_a_name_that_does_not_exist_is_told_from_those_that_do():
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, qaan_helpers; qaan_helpers.__version__; dir(qaan_helpers); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    heavy = {"torch", "torchvision", "qiskit", "qiskit_aer", "scipy", "numpy", "matplotlib", "IPython"}
+    heavy = {"torch", "torchvision", "qiskit", "qiskit_aer", "scipy", "numpy", "sklearn", "matplotlib", "IPython"}
     heavy |= {"qiskit_ibm_runtime", "qiskit_ionq"}
     assert not heavy & set(loaded.split())
 
