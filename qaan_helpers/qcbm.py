@@ -47,7 +47,9 @@ class QCBM:
 
     circuit: unmeasured, with at least one parameter (see `qcbm_ansatz`). execution: where it runs.
     bases: "z" measures the circuit as it is; "zo" also after RX(π/2) on each qubit, "zt" after RX(φ) with a trained φ
-    a qubit: each shot of the second circuit gives n further bits, paired with those of the first at random.
+    a qubit: each shot of the second circuit gives n further bits, paired with those of the first at random. No source
+    says what the second half is fitted to; here the first n columns of the bits are the first circuit's, the others the
+    second's. What the halves know of each other is thus lost, and the same θ must serve both.
     angles: (P,) float64, the current θ (then φ), in radians. Raises ValueError for a circuit that does not fit.
     Source: Liu & Wang, arXiv:1804.04168; bases: Rudolph et al., arXiv:2012.03924.
     """

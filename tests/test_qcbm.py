@@ -360,6 +360,27 @@ def test_learns_two_bases_at_once(bases):
     assert (sample[:, 0] == sample[:, 1]).mean() > 0.9 and (sample[:, 2] != sample[:, 3]).mean() > 0.9
 
 
+def test_what_the_halves_know_of_each_other_is_lost():
+    """Each half is learned to the last nat, and of the bit that they share nothing is."""
+    bits = np.repeat([[0, 0, 0, 1], [1, 1, 1, 0]], 50, axis=0)
+    qcbm = qh.QCBM(qh.qcbm_ansatz(2, 2), bases="zo")
+    cost = qcbm.fit(bits, "adam", 100).best_cost
+    assert cost - qh.entropy(bits) == pytest.approx(qh.mutual_information(bits)[0, 2], abs=0.05)
+    assert qh.mutual_information(qcbm.sample(4000))[0, 2] < 0.01
+
+
+def test_the_first_columns_are_the_first_circuits():
+    """RX(π/2) on both qubits of a Bell pair makes them differ: bits the other way round cost more."""
+    circuit = QuantumCircuit(2)
+    circuit.ry(Parameter("θ"), 0)
+    circuit.cx(0, 1)
+    qcbm = qh.QCBM(circuit, bases="zo")
+    qcbm.angles = [np.pi / 2]
+    bits = np.array([[0, 0, 0, 1], [1, 1, 1, 0]])
+    assert qcbm.fit(bits, "adam", 1).best_cost == pytest.approx(2 * LN2)
+    assert qcbm.fit(np.roll(bits, 2, 1), "adam", 1).best_cost > 10
+
+
 @OPTIMISERS
 def test_fits_on_shots_with_noise(optimizer):
     noise = NoiseModel()
