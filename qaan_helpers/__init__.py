@@ -10,14 +10,17 @@ _HOME = {
     "bits": ("binarise", "entropy", "from_index", "mutual_information", "to_index", "total_correlation"),
     "dcgan": ("Discriminator", "Generator"),
     "ansatz": ("qcbm_ansatz",),
-    "losses": ("clipped_nll", "empirical"),
+    "losses": ("clipped_nll", "empirical", "kl_divergence", "kl_floor"),
     "execution": ("Exact", "ExecutionError", "Primitive", "Shots"),
     "devices": ("circuit_costs", "ibm", "ion_trap_noise", "ionq", "named_execution"),
     "qcbm": ("QCBM", "Bill", "FitResult"),
     "priors": ("Prior", "ProductPrior", "QCBMPrior", "RBMPrior", "ReplayPrior", "UniformPrior"),
     "checkpoints": ("bundled",),
     "training": ("QAAN", "Report", "train"),
-    "metrics": ("class_coverage", "confidence", "frechet_distance", "inception_score"),
+    "metrics": (
+        *("class_balance", "class_coverage", "confidence", "distinct_images"),
+        *("frechet_distance", "inception_score", "kernel_distance", "nearest_distance"),
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 _MODULES = (*_HOME, "notebook", "optimisers", "plots")

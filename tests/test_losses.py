@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+import qaan_helpers as qh
 from qaan_helpers.losses import clipped_nll, clipped_nll_gradient, empirical
 
 BITS = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], dtype=np.uint8)  # state 1 three times, state 2 once
@@ -63,3 +64,63 @@ def test_gradient_against_finite_differences():
 def test_gradient_is_zero_where_the_probability_is_clipped():
     gradient = clipped_nll_gradient(np.array([0.0, 1e-3, 0.5]), np.array([0.5, 0.25, 0.25]), epsilon=1e-2)
     assert gradient.tolist() == [0.0, 0.0, -0.5]
+
+
+# How far a model is from bits that it has not seen
+
+
+def model(seed=0, n_states=16):
+    return np.random.default_rng(seed).dirichlet(np.ones(n_states))
+
+
+def drawn(p, n_rows, seed=0):
+    n_bits = len(p).bit_length() - 1
+    return qh.from_index(np.random.default_rng(seed).choice(len(p), n_rows, p=p), n_bits)
+
+
+def test_kl_divergence_is_the_formula():
+    """Half the bits in state 1, half in state 2, of a model that gives them ½ and ¼."""
+    bits = np.array([[1, 0], [0, 1]] * 5)
+    assert qh.kl_divergence(bits, [0.25, 0.5, 0.25, 0]) == pytest.approx(0.5 * np.log(2))
+    assert qh.kl_divergence(bits, [0, 0.5, 0.5, 0]) == 0
+
+
+def test_kl_divergence_is_what_a_fit_costs_above_the_entropy():
+    p, bits = model(), drawn(model(1), 300)
+    states, frequencies = empirical(bits)
+    assert qh.kl_divergence(bits, p) == pytest.approx(clipped_nll(p[states], frequencies) - qh.entropy(bits))
+
+
+def test_kl_divergence_clips_what_the_model_rules_out():
+    bits = np.array([[1, 1]])
+    assert qh.kl_divergence(bits, [1, 0, 0, 0]) == pytest.approx(-np.log(1e-8))
+    assert qh.kl_divergence(bits, [1, 0, 0, 0], epsilon=1e-3) == pytest.approx(-np.log(1e-3))
+
+
+@pytest.mark.parametrize("n_rows", [100, 1000])
+def test_kl_floor_is_what_fresh_bits_of_the_model_itself_give(n_rows):
+    p = model()
+    fresh = np.mean([qh.kl_divergence(drawn(p, n_rows, seed), p) for seed in range(200)])
+    assert qh.kl_floor(p, n_rows) == pytest.approx(fresh, rel=0.15)
+    assert qh.kl_floor(p, n_rows) == pytest.approx(15 / (2 * n_rows), rel=0.2)
+    assert qh.kl_divergence(drawn(model(1), n_rows), p) > 5 * qh.kl_floor(p, n_rows)
+
+
+def test_kl_floor_repeats_and_is_nought_for_a_model_of_one_state():
+    assert qh.kl_floor(model(), 50) == qh.kl_floor(model(), 50) != qh.kl_floor(model(), 50, seed=1)
+    assert qh.kl_floor([0, 1, 0, 0], 50) == 0
+
+
+@pytest.mark.parametrize("p", [[0.5, 0.25, 0.25], [0.5, 0.4], [1.5, -0.5], [1.0], np.eye(2)])
+def test_what_is_no_distribution_is_refused(p):
+    with pytest.raises(ValueError, match="no distribution of n bits.*prior.probabilities"):
+        qh.kl_divergence(np.array([[1]]), p)
+    with pytest.raises(ValueError, match="no distribution of n bits"):
+        qh.kl_floor(p, 10)
+
+
+def test_bits_of_another_width_and_no_rows_are_refused():
+    with pytest.raises(ValueError, match=r"\(N, 4\)"):
+        qh.kl_divergence(np.zeros((5, 3)), model())
+    with pytest.raises(ValueError, match="n_rows is 0"):
+        qh.kl_floor(model(), 0)

@@ -13,7 +13,8 @@ from scipy.linalg import sqrtm
 import qaan_helpers as qh
 from qaan_helpers.metrics import WEIGHTS, digit_classifier
 
-SCORES = (qh.inception_score, qh.class_coverage, qh.confidence)
+SCORES = (qh.inception_score, qh.class_coverage, qh.confidence, qh.class_balance, qh.distinct_images)
+DISTANCES = (qh.frechet_distance, qh.kernel_distance, qh.nearest_distance)
 
 pytestmark = pytest.mark.filterwarnings("error")  # a warning of torchmetrics would stand in the reader's notebook
 
@@ -117,6 +118,32 @@ def test_frechet_distance_takes_more_images_than_fit_in_one_part(real, all_digit
     assert qh.frechet_distance(many, real) == pytest.approx(frechet_by_hand(many, real), rel=1e-2)
 
 
+# Kernel distance
+
+
+def test_kernel_distance_of_two_halves_of_real_digits_is_about_nought(real, noise):
+    one_digit = qh.kernel_distance(real[:1].repeat(9, 1, 1, 1), real)
+    assert abs(qh.kernel_distance(real[:150], real[150:])) < 0.01 * one_digit
+    assert qh.kernel_distance(noise, real) > 100 * one_digit
+
+
+def test_kernel_distance_is_the_formula(real, noise):
+    """Of all images in both sets, so that the draws of subsets do not matter."""
+    images, reference = (0.7 * real + 0.3 * noise)[:150], real[150:]
+    a, b = (digit_classifier().features(x).double().numpy() for x in (images, reference))
+    aa, bb, ab = ((x @ y.T / 64 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    off = ~np.eye(150, dtype=bool)
+    expected = aa[off].mean() + bb[off].mean() - 2 * ab.mean()
+    assert qh.kernel_distance(images, reference) == pytest.approx(expected, rel=1e-3)
+
+
+def test_kernel_distance_takes_sets_of_any_size(real, all_digits):
+    many = all_digits.images.repeat(2, 1, 1, 1)
+    first = qh.kernel_distance(many, real[:40])
+    torch.rand(1)  # another place in the reader's random numbers
+    assert qh.kernel_distance(many, real[:40]) == first > 0
+
+
 # Which digits
 
 
@@ -147,6 +174,56 @@ def test_confidence_is_the_mean_of_the_highest_probability(real, noise):
     assert qh.confidence(real) > 0.9
 
 
+@pytest.mark.parametrize(("shares", "expected"), [((90, 90, 90), 1), ((80, 80, 0), math.log(2, 3)), ((90, 0, 0), 0)])
+def test_balance_is_the_evenness_of_the_wanted_digits(all_digits, shares, expected):
+    known = {d: all_digits.images[all_digits.labels == d] for d in (3, 7, 9)}
+    sure = {d: images[digit_classifier()(images).argmax(1) == d] for d, images in known.items()}
+    mixed = torch.cat([sure[d][:n] for d, n in zip((3, 7, 9), shares, strict=True)])
+    assert qh.class_balance(mixed, (3, 7, 9)) == pytest.approx(expected)
+    assert qh.class_balance(mixed, range(10)) == pytest.approx(expected * math.log(3) / math.log(10))
+
+
+def test_balance_leaves_other_digits_out(all_digits, noise):
+    assert qh.class_balance(all_digits.images, (3, 7, 9)) == pytest.approx(1, abs=1e-3)
+    named = int(digit_classifier()(noise).argmax(1).mode().values)
+    others = [d for d in range(10) if d != named][:2]
+    assert qh.class_balance(noise[:1], others) == 0
+
+
+@pytest.mark.parametrize("digits", [(), (3,), (3, 3), (3, 10), (-1, 3)])
+def test_balance_refuses_digits_that_have_none(real, digits):
+    with pytest.raises(ValueError, match="digits is .*at least two of 0–9"):
+        qh.class_balance(real, digits)
+
+
+# What repeats and what is copied
+
+
+def test_distinct_images_of_real_digits_noise_and_one_digit(real, noise):
+    assert qh.distinct_images(real) == 1
+    assert qh.distinct_images(noise) == 1
+    assert qh.distinct_images(real[:1].repeat(50, 1, 1, 1)) == 1 / 50
+    assert (
+        qh.distinct_images(torch.cat([real[:30], real[:10], (real[:10] > 0.5).float()])) == 30 / 50
+    )  # shades do not count
+
+
+def test_nearest_distance_of_copies_is_nought_and_of_noise_far(real, noise):
+    copies = real[[5, 0, 299]]
+    assert (qh.nearest_distance(copies, real) == 0).all()
+    fresh, far = qh.nearest_distance(real[:150], real[150:]), qh.nearest_distance(noise[:150], real[150:])
+    assert 3 < fresh.mean() < 7
+    assert fresh.min() > 0
+    assert far.min() > 12
+
+
+def test_nearest_distance_is_the_formula_across_parts(all_digits):
+    """1,000 images of reference come in two parts, 520 images in two as well; the nearest lie in either."""
+    reference, images = all_digits.images, (0.9 * all_digits.images.flip(0))[:520]
+    by_hand = [((x - reference) ** 2).sum((1, 2, 3)).min().sqrt() for x in images]
+    assert torch.allclose(qh.nearest_distance(images, reference), torch.stack(by_hand), atol=1e-4)
+
+
 # What is refused, and what is left alone
 
 WRONG = [(28, 28), (5, 28, 28), (5, 3, 28, 28), (5, 1, 32, 32), (0, 1, 28, 28)]
@@ -158,24 +235,27 @@ def test_wrong_shapes_are_refused(real, shape):
     for score in SCORES:
         with pytest.raises(ValueError, match=r"images have shape.*\(N, 1, 28, 28\)"):
             score(wrong)
-    for images, reference in ((wrong, real), (real, wrong)):
-        with pytest.raises(ValueError, match=r"images have shape.*\(N, 1, 28, 28\)"):
-            qh.frechet_distance(images, reference)
+    for distance in DISTANCES:
+        for images, reference in ((wrong, real), (real, wrong)):
+            with pytest.raises(ValueError, match=r"images have shape.*\(N, 1, 28, 28\)"):
+                distance(images, reference)
 
 
 def test_one_image_has_no_spread(real):
     with pytest.raises(ValueError, match="N ≥ 2"):
         qh.inception_score(real[:1])
-    for images, reference in ((real[:1], real), (real, real[:1])):
-        with pytest.raises(ValueError, match="N ≥ 2"):
-            qh.frechet_distance(images, reference)
+    for distance in (qh.frechet_distance, qh.kernel_distance):
+        for images, reference in ((real[:1], real), (real, real[:1])):
+            with pytest.raises(ValueError, match="N ≥ 2"):
+                distance(images, reference)
 
 
 def test_scores_leave_the_readers_random_numbers_and_images_alone(real):
     state, images = torch.get_rng_state(), real.clone()
     for score in SCORES:
         score(images)
-    qh.frechet_distance(images, real)
+    for distance in DISTANCES:
+        distance(images, real)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(images, real)
 
@@ -183,3 +263,4 @@ def test_scores_leave_the_readers_random_numbers_and_images_alone(real):
 def test_scores_repeat(real):
     assert qh.inception_score(real) == pytest.approx(qh.inception_score(real), abs=1e-5)
     assert qh.frechet_distance(real[:99], real) == qh.frechet_distance(real[:99], real)
+    assert qh.kernel_distance(real[:99], real) == qh.kernel_distance(real[:99], real)

@@ -64,6 +64,12 @@ CALLS = {
     "inception_score": {"images": None},
     "frechet_distance": {"images": None, "reference": None},
     "class_coverage": {"images": None},
+    "kernel_distance": {"images": None, "reference": None},
+    "class_balance": {"images": None, "digits": (3, 7, 9)},
+    "distinct_images": {"images": None},
+    "nearest_distance": {"images": None, "reference": None},
+    "kl_divergence": {"bits": None, "probabilities": None},
+    "kl_floor": {"probabilities": None, "n_rows": None},
 }
 
 
