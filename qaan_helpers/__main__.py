@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the last complete epoch is saved", file=sys.stderr)
+        print(f"stopped; {options.saved} is saved", file=sys.stderr)
         return 130
     return 0
 
@@ -109,15 +109,22 @@ def _evaluate(options):
             print(f"{f'share taken for a {digit}':22}{of_drawn:8.1%}{of_real:8.1%}")
 
 
+def _sweep(options):
+    from .sweep import run_plan
+
+    run_plan(options.plan, options.out, options.scheduler, options.workers)
+    print(f"All runs are in {options.out}, their scores in {options.out / 'table.csv'}")
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="python -m qaan_helpers", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate")
+    commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate | sweep")
     defaults = argparse.ArgumentDefaultsHelpFormatter
 
     train = commands.add_parser(
         "train", help="train, saving after each epoch; go on where it stopped", formatter_class=defaults
     )
-    train.set_defaults(command=_train)
+    train.set_defaults(command=_train, saved="the last complete epoch")
     _data_options(train)
     train.add_argument("--out", type=Path, default=Path("run"), help="folder of the run; one that exists goes on")
     train.add_argument("--epochs", type=int, default=60, help="epochs in all")
@@ -136,18 +143,27 @@ def _parser():
     train.add_argument("--seed", type=int, default=0)
 
     sample = commands.add_parser("sample", help="draw digits from a saved run", formatter_class=defaults)
-    sample.set_defaults(command=_sample)
+    sample.set_defaults(command=_sample, saved="nothing")
     _execution_options(sample)
     sample.add_argument("run", type=Path, help="folder of the run")
     sample.add_argument("-n", type=int, default=64, help="how many digits")
     sample.add_argument("--out", type=Path, help="PNG file; without it, digits.png in the run's folder")
 
     evaluate = commands.add_parser("evaluate", help="score a saved run", formatter_class=defaults)
-    evaluate.set_defaults(command=_evaluate)
+    evaluate.set_defaults(command=_evaluate, saved="nothing")
     _data_options(evaluate)
     _execution_options(evaluate)
     evaluate.add_argument("run", type=Path, help="folder of the run")
     evaluate.add_argument("-n", type=int, default=2000, help="how many digits to draw")
+
+    sweep = commands.add_parser(
+        "sweep", help="train and score a plan of priors and seeds, on many cores or machines", formatter_class=defaults
+    )
+    sweep.set_defaults(command=_sweep, saved="every finished run")
+    sweep.add_argument("plan", type=Path, help="TOML file; python -c 'import qaan_helpers.sweep as s; help(s)' has one")
+    sweep.add_argument("--out", type=Path, default=Path("results"), help="folder of the results; what it holds stays")
+    sweep.add_argument("--scheduler", help="of a Dask cluster, such as tcp://10.0.0.1:8786; without it, one here")
+    sweep.add_argument("--workers", type=int, help="processes of the cluster here; without it, one a core")
     return parser
 
 

@@ -46,8 +46,8 @@ def write(folder: str | Path, name: str, tensors: dict[str, torch.Tensor], descr
     text = json.dumps({"format": FORMAT, "sha256": checksum, **description}, indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(_tensors_of(newest, checksum), blob)
-        _replace(newest, text.encode())
+        write_whole(_tensors_of(newest, checksum), blob)
+        write_whole(newest, text.encode())
     except OSError as error:
         told = f"{newest} could not be saved ({error.strerror or error}); {folder} holds what it held before"
         raise OSError(error.errno, f"{told}. Make room or choose another folder, and save again") from error
@@ -156,7 +156,7 @@ def _some(names):
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more tensors"
 
 
-def _replace(path, content):
+def write_whole(path: Path, content: bytes) -> None:
     """Write beside `path`, make sure that it is on disk, then put it in place in one step and make sure of that.
 
     What a killed save left under the name of the unfinished is overwritten by the next.

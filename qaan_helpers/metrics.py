@@ -74,7 +74,8 @@ def inception_score(images: torch.Tensor) -> float:
     """
     from torchmetrics.image.inception import InceptionScore
 
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # torchmetrics shuffles the images
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # torchmetrics shuffles the images: the same images, the same score to the last bit
         warnings.filterwarnings("ignore", "Metric `InceptionScore` will save")  # ten logits an image are not much
         warnings.filterwarnings("ignore", r"std\(\): degrees of freedom")  # of one split, which we do not report
         metric = InceptionScore(feature=_Features("logits"), normalize=False, splits=1)

@@ -261,6 +261,8 @@ def test_scores_leave_the_readers_random_numbers_and_images_alone(real):
 
 
 def test_scores_repeat(real):
-    assert qh.inception_score(real) == pytest.approx(qh.inception_score(real), abs=1e-5)
+    first = qh.inception_score(real)
+    torch.rand(1)  # another place in the reader's random numbers
+    assert qh.inception_score(real) == first
     assert qh.frechet_distance(real[:99], real) == qh.frechet_distance(real[:99], real)
     assert qh.kernel_distance(real[:99], real) == qh.kernel_distance(real[:99], real)

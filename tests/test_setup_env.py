@@ -383,7 +383,8 @@ def test_pyproject_repeats_lines_of_requirements_txt():
     assert len(lines) == len(set(lines))
     assert len(project["dependencies"]) == 14
     assert set(project["dependencies"]) <= set(lines)
-    assert set(project["optional-dependencies"]["hardware"]) <= set(lines)
+    for extra in ("hardware", "sweep"):
+        assert set(project["optional-dependencies"][extra]) <= set(lines)
 
 
 def call_make(*arguments, folder=ROOT) -> str:
