@@ -8,6 +8,9 @@ SOURCES := qaan_helpers tests notebooks setup_env.py
 # A folder without MNIST: stored outputs are those of the bundled sample, whatever the user has downloaded.
 SAMPLE_ONLY := QAAN_DATA=$(CURDIR)/$(VENV)/no-mnist
 
+# JupyterLab asks a root user, as in a container, to say that it is meant.
+AS_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
+
 .DEFAULT_GOAL := help
 .PHONY: help lab test lint coverage test-lowest audit notebooks clean
 
@@ -18,7 +21,7 @@ $(READY): requirements.txt pyproject.toml setup_env.py
 	$(PYTHON) setup_env.py $(VENV)
 
 lab: $(READY)  ## open the first notebook in JupyterLab, on this machine only
-	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/01_mnist.ipynb
+	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/01_mnist.ipynb $(AS_ROOT)
 
 test: $(READY)  ## run the tests, and the notebooks against their stored outputs
 	$(SAMPLE_ONLY) $(BIN)/python -m pytest

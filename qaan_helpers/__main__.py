@@ -2,9 +2,12 @@
 
 import argparse
 import sys
+from math import isnan
 from pathlib import Path
 
 from tqdm.auto import tqdm
+
+DIGITS = (3, 7, 9)  # where neither the options nor a saved run name any
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"stopped; {options.saved} is saved", file=sys.stderr)
+        print(f"stopped; {options.saved}", file=sys.stderr)
         return 130
     return 0
 
@@ -26,12 +29,19 @@ def _train(options):
     from .mnist import load_mnist
     from .training import QAAN, train
 
-    digits = load_mnist(options.digits, "train", options.source, options.root)
     if any(options.out.glob("epoch_*.json")):
         gan = QAAN.load(options.out, options.device, _execution(options))
+        if gan.digits not in (None, _wanted(options, gan)):
+            learned = ",".join(map(str, gan.digits))
+            raise ValueError(f"{options.out} holds a run on digits {learned}; choose another --out for other digits")
         print(f"{options.out} holds {gan.epoch} epochs of a run; it goes on with the settings that it began with.")
     else:
         gan = QAAN(_new_prior(options), options.device, options.seed)
+    digits = load_mnist(_wanted(options, gan), "train", options.source, options.root)
+    _warn_of_counts(gan.prior)
+    whole = "the last complete epoch is saved in {}; the same command goes on from there"
+    if gan.epoch:
+        options.saved = whole.format(options.out)
     left = options.epochs - gan.epoch
     if gan.epoch and left < 1:
         print(f"{options.out} has {gan.epoch} epochs already; --epochs {gan.epoch + 10} would train ten more.")
@@ -41,7 +51,9 @@ def _train(options):
         try:
             for report in epochs:
                 gan.save(options.out)
-                bar.set_postfix_str(f"D {report.d_loss:.2f}  G {report.g_loss:.2f}  prior {report.prior_cost:.2f} nats")
+                options.saved = whole.format(options.out)
+                fitted = "not fitted" if isnan(report.prior_cost) else f"{report.prior_cost:.2f} nats"
+                bar.set_postfix_str(f"D {report.d_loss:.2f}  G {report.g_loss:.2f}  prior {fitted}")
                 bar.update()
         except ExecutionError as error:  # in a fit or a draw, before the epoch's first step
             gan.save(options.out)
@@ -50,6 +62,18 @@ def _train(options):
                 "same command goes on from there, also with another --execution"
             ) from error
     print(f"Saved in {options.out}; draw digits with: python -m qaan_helpers sample {options.out}")
+
+
+def _wanted(options, gan):
+    """The digits of the options, else those of the run, else the usual ones."""
+    return next(digits for digits in (options.digits, gan.digits, DIGITS) if digits is not None)
+
+
+def _warn_of_counts(prior):
+    """Say beforehand that COBYLA learns next to nothing where it sees counts in place of probabilities."""
+    counted = getattr(getattr(getattr(prior, "qcbm", None), "execution", None), "shots", None)
+    if counted and prior.optimizer == "cobyla":
+        print("COBYLA learns little from counted shots (notebook 08): --optimizer spsa does.", file=sys.stderr)
 
 
 def _execution(options):
@@ -98,8 +122,9 @@ def _evaluate(options):
     from .mnist import load_mnist
     from .training import QAAN
 
-    real = load_mnist(options.digits, "test", options.source, options.root).images
-    drawn = QAAN.load(options.run, execution=_execution(options)).sample(options.n)
+    gan = QAAN.load(options.run, execution=_execution(options))
+    real = load_mnist(_wanted(options, gan), "test", options.source, options.root).images
+    drawn = gan.sample(options.n)
     print(f"{'':22}{'drawn':>8}{'real':>8}")
     print(f"{'Inception Score':22}{inception_score(drawn):8.3f}{inception_score(real):8.3f}")
     print(f"{'Fréchet distance':22}{frechet_distance(drawn, real):8.2f}{'—':>8}")
@@ -124,7 +149,7 @@ def _parser():
     train = commands.add_parser(
         "train", help="train, saving after each epoch; go on where it stopped", formatter_class=defaults
     )
-    train.set_defaults(command=_train, saved="the last complete epoch")
+    train.set_defaults(command=_train, saved="nothing is saved yet")
     _data_options(train)
     train.add_argument("--out", type=Path, default=Path("run"), help="folder of the run; one that exists goes on")
     train.add_argument("--epochs", type=int, default=60, help="epochs in all")
@@ -143,14 +168,14 @@ def _parser():
     train.add_argument("--seed", type=int, default=0)
 
     sample = commands.add_parser("sample", help="draw digits from a saved run", formatter_class=defaults)
-    sample.set_defaults(command=_sample, saved="nothing")
+    sample.set_defaults(command=_sample, saved="nothing was changed")
     _execution_options(sample)
     sample.add_argument("run", type=Path, help="folder of the run")
     sample.add_argument("-n", type=int, default=64, help="how many digits")
     sample.add_argument("--out", type=Path, help="PNG file; without it, digits.png in the run's folder")
 
     evaluate = commands.add_parser("evaluate", help="score a saved run", formatter_class=defaults)
-    evaluate.set_defaults(command=_evaluate, saved="nothing")
+    evaluate.set_defaults(command=_evaluate, saved="nothing was changed")
     _data_options(evaluate)
     _execution_options(evaluate)
     evaluate.add_argument("run", type=Path, help="folder of the run")
@@ -159,7 +184,7 @@ def _parser():
     sweep = commands.add_parser(
         "sweep", help="train and score a plan of priors and seeds, on many cores or machines", formatter_class=defaults
     )
-    sweep.set_defaults(command=_sweep, saved="every finished run")
+    sweep.set_defaults(command=_sweep, saved="every finished run is saved")
     sweep.add_argument("plan", type=Path, help="TOML file; python -c 'import qaan_helpers.sweep as s; help(s)' has one")
     sweep.add_argument("--out", type=Path, default=Path("results"), help="folder of the results; what it holds stays")
     sweep.add_argument("--scheduler", help="of a Dask cluster, such as tcp://10.0.0.1:8786; without it, one here")
@@ -168,7 +193,9 @@ def _parser():
 
 
 def _data_options(parser):
-    parser.add_argument("--digits", type=_digits, default=(3, 7, 9), help="such as 3,7,9 or 0-9")
+    parser.add_argument(
+        "--digits", type=_digits, help="such as 3,7,9 or 0-9; without it, the run's own, and 3,7,9 at first"
+    )
     parser.add_argument("--source", choices=("auto", "sample", "full"), default="auto")
     parser.add_argument("--root", help="torchvision MNIST root; also QAAN_DATA")
 

@@ -32,6 +32,10 @@ class Digits:
     source: str = "your own"
 
     def __post_init__(self):
+        for name in ("images", "labels"):
+            if not isinstance(getattr(self, name), torch.Tensor):
+                kind = type(getattr(self, name)).__name__
+                raise ValueError(f"{name} is of type {kind}; a torch tensor is needed: torch.as_tensor({name})")
         if self.images.ndim != 4 or self.images.shape[1:] != (1, 28, 28) or len(self.images) == 0:
             raise ValueError(f"images have shape {tuple(self.images.shape)}; (N, 1, 28, 28) with N ≥ 1 is needed")
         if self.labels.shape != self.images.shape[:1]:

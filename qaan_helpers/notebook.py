@@ -48,12 +48,14 @@ def road_map(*here: str) -> Figure:
         axis.add_patch(box)
         weight = "bold" if lit else "normal"
         axis.text(x, y, station, ha="center", va="center", color="white" if lit else "0.25", weight=weight, size=11)
-    arrow = {"arrowstyle": "-|>", "color": "0.35", "shrinkA": 0, "shrinkB": 0}
-    for (x0, y0), (x1, y1) in zip(places, places[1:], strict=False):
-        dx, dy = 0.42 * (x1 - x0), 0.26 * (y1 - y0)
+    at = dict(zip(STATIONS, places, strict=True))
+    steps = [pair for pair in zip(STATIONS, STATIONS[1:], strict=False) if pair != ("COBYLA on Aer", "codes")]
+    for start, end in (*steps, ("circuit", "codes"), ("drawn digits", "discriminator")):
+        (x0, y0), (x1, y1) = at[start], at[end]
+        dx, dy = (0.3 if y1 != y0 else 0.42) * (x1 - x0), 0.26 * (y1 - y0)
+        style = "<|-|>" if end == "COBYLA on Aer" else "-|>"  # the circuit is run again and again
+        arrow = {"arrowstyle": style, "color": "0.35", "shrinkA": 0, "shrinkB": 0}
         axis.annotate("", (x1 - dx, y1 - dy), (x0 + dx, y0 + dy), arrowprops=arrow)
-    axis.annotate("", (0, 0.74), (0, 0.26), arrowprops=arrow | {"linestyle": "--"})
-    axis.text(0.04, 0.5, "judged beside the real ones", ha="left", va="center", size=9, color="0.35")
     return figure
 
 

@@ -14,6 +14,8 @@ def cobyla(cost: Callable, angles: np.ndarray, max_evaluations: int, trust_radiu
     from scipy.optimize import minimize
 
     check_cobyla_budget(len(angles), max_evaluations)
+    if not 0 < trust_radius < np.inf:
+        raise ValueError(f"trust_radius is {trust_radius!r}; it must be radians above 0, such as 0.5")
     minimize(cost, angles, method="COBYLA", options={"maxiter": max_evaluations, "rhobeg": trust_radius})
 
 

@@ -132,7 +132,7 @@ class RBMPrior:
     ):
         from sklearn.neural_network import BernoulliRBM
 
-        self.latent_dim = check_whole("latent_dim", latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
         self.hidden = check_whole("hidden", self.latent_dim if hidden is None else hidden)
         self.steps, self.refit_steps = check_whole("steps", steps), check_whole("refit_steps", refit_steps)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
@@ -160,7 +160,8 @@ class RBMPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Draw bits (n_samples, latent_dim) uint8: each row the end of a Gibbs chain of its own, begun with coins."""
-        rows = self._rng.integers(0, 2, (check_whole("n_samples", n_samples), self.latent_dim))
+        n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
+        rows = self._rng.integers(0, 2, (n_samples, self.latent_dim))
         for _ in range(RBM_SWEEPS):
             rows = self._rbm.gibbs(rows)
         return rows.astype(np.uint8)
@@ -209,7 +210,7 @@ class ReplayPrior:
     """
 
     def __init__(self, latent_dim: int = 8, seed: int | None = 0):
-        self.latent_dim = check_whole("latent_dim", latent_dim)
+        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
         self.bits = np.empty((0, self.latent_dim), np.uint8)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
 
@@ -220,7 +221,7 @@ class ReplayPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Draw `n_samples` rows of the bits kept, uint8, with replacement."""
-        n_samples = check_whole("n_samples", n_samples)
+        n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
         if not len(self.bits):
             return self._rng.integers(0, 2, (n_samples, self.latent_dim), dtype=np.uint8)
         return self.bits[self._rng.integers(len(self.bits), size=n_samples)]

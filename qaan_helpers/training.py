@@ -119,6 +119,12 @@ class QAAN:
         return len(self.history)
 
     @property
+    def digits(self) -> tuple[int, ...] | None:
+        """The digits that it was trained on last; None before, and where a save does not tell."""
+        labels = (self._trained_on or {}).get("labels")
+        return None if labels is None else tuple(labels)
+
+    @property
     def active_prior(self) -> Prior:
         """What draws the latents: a uniform prior in the warm-up, from then on the learned one."""
         return self.prior if self._prior_fitted else self._uniform
@@ -307,9 +313,10 @@ def _epochs(gan, digits, epochs, batch_size, on_collapse):
 
 def _note_data(gan, digits, batch_size):
     """Keep what the epochs learn from, and say where that is no longer what it was: it is then another run."""
-    earlier, gan._trained_on = gan._trained_on, {"digits": repr(digits), "batch_size": batch_size}
-    if gan.epoch and earlier not in (None, gan._trained_on):
-        was, now = (f"{data['digits']} in batches of {data['batch_size']}" for data in (earlier, gan._trained_on))
+    labels = digits.labels.unique().tolist()
+    earlier, gan._trained_on = gan._trained_on, {"digits": repr(digits), "batch_size": batch_size, "labels": labels}
+    was, now = (data and f"{data['digits']} in batches of {data['batch_size']}" for data in (earlier, gan._trained_on))
+    if gan.epoch and was and was != now:
         warnings.warn(f"so far this was trained on {was}, from now on {now}", health.TrainingWarning, stacklevel=3)
 
 

@@ -193,7 +193,8 @@ def test_only_json_and_safetensors_are_written(digits, tmp_path):
         assert description["format"] == checkpoints.FORMAT
         assert description["prior"]["kind"] == "product"
         assert len(description["history"]) == int(path.stem.split("_")[1])
-        assert description["trained_on"] == {"digits": repr(digits), "batch_size": 8}
+        labels = digits.labels.unique().tolist()
+        assert description["trained_on"] == {"digits": repr(digits), "batch_size": 8, "labels": labels}
         used = {"python": platform.python_version(), "qaan_helpers": qh.__version__, "torch": torch.__version__}
         assert used.items() <= description["versions"].items()
         assert {"numpy", "qiskit", "qiskit_aer"} < description["versions"].keys()

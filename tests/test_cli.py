@@ -93,6 +93,36 @@ def test_train_stops_where_it_goes_wrong_if_asked_to(tmp_path, monkeypatch, opti
     assert qh.QAAN.load(tmp_path).epoch == epochs
 
 
+def test_a_run_keeps_its_digits(run_folder, capsys):
+    assert qh.QAAN.load(run_folder).digits == (7,)
+    tiny = [option for option in TINY if option not in ("--digits", "7")]
+    run = ["--device", "cpu", "--out", str(run_folder), "--epochs", "3"]
+    assert main(["train", *TINY, *run, "--digits", "3,7"]) == 2
+    assert "holds a run on digits 7; choose another --out" in complaint(capsys)
+    assert main(["train", *tiny, *run]) == 0
+    assert main(["evaluate", "--source", "sample", str(run_folder), "-n", "20"]) == 0
+    assert capsys.readouterr().out.count("images of 7, from") == 2
+
+
+def test_cobyla_on_counts_is_told_of_beforehand(tmp_path, capsys):
+    assert train(tmp_path / "exact", "--epochs", "1") == 0
+    assert train(tmp_path / "spsa", "--epochs", "1", "--shots", "50", "--optimizer", "spsa") == 0
+    assert "COBYLA" not in capsys.readouterr().err
+    assert train(tmp_path / "cobyla", "--epochs", "1", "--shots", "50") == 0
+    assert "COBYLA learns little from counted shots" in capsys.readouterr().err
+
+
+def test_an_interrupt_before_the_first_epoch_claims_nothing(tmp_path, monkeypatch, capsys):
+    import qaan_helpers.training as training
+
+    def stopped(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", stopped)
+    assert train(tmp_path, "--epochs", "5") == 130
+    assert "stopped; nothing is saved yet" in capsys.readouterr().err
+
+
 def test_train_keeps_the_epochs_before_an_interrupt(tmp_path, monkeypatch, capsys):
     import qaan_helpers.training as training
 

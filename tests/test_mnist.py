@@ -330,6 +330,8 @@ def test_refuses_an_unknown_split_or_source():
         (torch.full((4, 1, 28, 28), 255.0), torch.zeros(4), "divide bytes by 255"),
         (torch.full((4, 1, 28, 28), -1.0), torch.zeros(4), "brightness in"),
         (torch.full((4, 1, 28, 28), torch.nan), torch.zeros(4), "brightness in"),
+        (np.zeros((4, 1, 28, 28), np.float32), torch.zeros(4), "images is of type ndarray; a torch tensor"),
+        (torch.zeros(4, 1, 28, 28), [0, 1, 2, 3], "labels is of type list; a torch tensor"),
         (torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.zeros(4), "float32"),
         (torch.zeros(4, 1, 28, 28, dtype=torch.float64), torch.zeros(4), "float32"),
     ],

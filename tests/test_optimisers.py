@@ -107,3 +107,9 @@ def test_the_start_is_not_written_to(method):
     method(cost, start, 20, *([np.random.default_rng(0)] if method is optimisers.spsa else []))
     np.testing.assert_array_equal(start, np.zeros(4))
     assert (bowl.points[-1] != 0).any()
+
+
+@pytest.mark.parametrize("trust_radius", [0, -1.0, np.inf, np.nan])
+def test_cobyla_refuses_a_trust_radius_that_is_no_step(trust_radius):
+    with pytest.raises(ValueError, match="trust_radius is .*radians above 0"):
+        optimisers.cobyla(lambda angles: 0.0, np.zeros(3), 50, trust_radius)
