@@ -81,7 +81,8 @@ class Shots:
         return AerSimulator(**noise) if self.backend is None else AerSimulator.from_backend(self.backend, **noise)
 
     def __str__(self) -> str:
-        device = "" if self.backend is None or self.simulator is self.backend else f" as {_name(self.backend)}"
+        imitated = self.simulator.name.partition("_from(")[2].removesuffix(")")  # Aer's name for what it imitates
+        device = f" as {imitated}" if imitated else ""
         noisy = self.simulator.options.noise_model is not None
         return f"{self.shots:,} shots on Aer{device}{', with noise' if noisy else ''}"
 

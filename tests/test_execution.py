@@ -351,6 +351,7 @@ def test_the_circuit_is_fitted_to_the_device_of_the_sampler(as_method):
         (qh.Shots(500, backend=GenericBackendV2(2)), "500 shots on Aer as generic_backend_2q, with noise"),
         (qh.Shots(500, backend=line()), "500 shots on Aer as generic_backend_6q"),
         (qh.Shots(500, backend=FakeManilaV2()), "500 shots on Aer as fake_manila, with noise"),
+        (qh.Shots(9, backend=AerSimulator.from_backend(FakeManilaV2())), "9 shots on Aer as fake_manila, with noise"),
         (qh.Primitive(SamplerV2(), 100), "100 shots by qiskit_aer.SamplerV2"),
         (qh.Primitive(StatevectorSampler()), "2,000 shots by qiskit.StatevectorSampler"),
         (
