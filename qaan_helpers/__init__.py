@@ -14,7 +14,7 @@ _HOME = {
     "execution": ("Exact", "ExecutionError", "Primitive", "Shots"),
     "devices": ("circuit_costs", "ibm", "ion_trap_noise", "ionq", "named_execution"),
     "qcbm": ("QCBM", "Bill", "FitResult"),
-    "priors": ("Prior", "ProductPrior", "QCBMPrior", "RBMPrior", "ReplayPrior", "UniformPrior"),
+    "priors": ("MixedPrior", "Prior", "ProductPrior", "QCBMPrior", "RBMPrior", "ReplayPrior", "UniformPrior"),
     "checkpoints": ("bundled",),
     "training": ("QAAN", "Report", "train"),
     "metrics": (

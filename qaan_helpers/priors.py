@@ -1,6 +1,7 @@
 """Priors over latent bits behind one protocol: uniform, product, Boltzmann machine, Born machine, perfect memory."""
 
 import math
+from numbers import Real
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -337,6 +338,59 @@ class QCBMPrior:
         _set_rng_state(self.qcbm._rng, state["rng"])
 
 
+class MixedPrior:
+    """A learned prior of which a share of the codes is drawn uniformly instead, so that none is ever unheard of.
+
+    prior: what learns. uniform_share: of the codes, in [0, 1]. Raises ValueError for anything else.
+    """
+
+    def __init__(self, prior: Prior, uniform_share: float = 0.5, seed: int | None = 0):
+        if not isinstance(prior, Prior) or isinstance(prior, MixedPrior):
+            raise ValueError(f"prior is {prior!r}; it must be one that learns on its own, such as QCBMPrior(8)")
+        if not isinstance(uniform_share, Real) or not 0 <= uniform_share <= 1:
+            raise ValueError(f"uniform_share is {uniform_share!r}; it must lie in [0, 1]")
+        self.prior, self.uniform_share = prior, float(uniform_share)
+        self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+
+    @property
+    def latent_dim(self) -> int:
+        """Bits a sample, as many as the learned prior has."""
+        return self.prior.latent_dim
+
+    @property
+    def last_fit(self) -> FitResult | None:
+        """The learned prior's last fit, where it keeps one."""
+        return getattr(self.prior, "last_fit", None)
+
+    def fit(self, bits: np.ndarray) -> float:
+        """Let the learned prior learn bits (N, latent_dim); return their cost in nats under it, not the mixture."""
+        return self.prior.fit(bits)
+
+    def sample(self, n_samples: int) -> np.ndarray:
+        """Draw bits (n_samples, latent_dim) uint8, each row from one of the two."""
+        codes = self.prior.sample(n_samples)
+        uniform = self._rng.integers(0, 2, codes.shape, dtype=np.uint8)
+        return np.where(self._rng.random((len(codes), 1)) < self.uniform_share, uniform, codes)
+
+    def probabilities(self) -> np.ndarray:
+        """The mixture's distribution (2ⁿ,)."""
+        p = self.prior.probabilities()
+        return (1 - self.uniform_share) * p + self.uniform_share / len(p)
+
+    def config(self) -> dict:
+        """What makes this prior again."""
+        return {"kind": "mixed", "prior": self.prior.config(), "uniform_share": self.uniform_share}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What changes as it is used, as named arrays."""
+        return {**self.prior.state(), "mixing_rng": _rng_state(self._rng)}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` gave."""
+        self.prior.load_state(state)
+        _set_rng_state(self._rng, state["mixing_rng"])
+
+
 def make_prior(config: dict, execution=None) -> Prior:
     """Make the prior that `config()` described, on `execution` where one is given.
 
@@ -350,6 +404,8 @@ def make_prior(config: dict, execution=None) -> Prior:
             f"prior kind is {kind!r}; this version knows {', '.join(map(repr, PRIORS))}. "
             "A class of your own: put it into qaan_helpers.priors.PRIORS under its kind"
         )
+    if kind == "mixed":
+        settings["prior"] = make_prior({"seed": settings.get("seed", 0), **settings["prior"]}, execution)
     if kind == "qcbm":
         named = settings.pop("execution", {"shots": None})
         if execution is None and not isinstance(named, dict):
@@ -396,4 +452,5 @@ PRIORS = {
     "rbm": RBMPrior,
     "qcbm": QCBMPrior,
     "replay": ReplayPrior,
+    "mixed": MixedPrior,
 }

@@ -91,8 +91,8 @@ def run_one(run: dict) -> dict:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", TrainingWarning)
         for report in train(gan, digits, math.ceil(run.get("epochs", run.get("steps")) / unit), batch_size):
-            if not math.isnan(report.prior_cost) and hasattr(gan.prior, "last_fit"):
-                n_circuits += gan.prior.last_fit.n_circuits
+            if not math.isnan(report.prior_cost) and (fit := getattr(gan.prior, "last_fit", None)):
+                n_circuits += fit.n_circuits
             if report.epoch in score_at:
                 so_far = {"epoch": report.epoch, "steps": report.epoch * steps_an_epoch, "n_circuits": n_circuits}
                 scores.append(so_far | _costs(gan) | _scores(gan, digits, test, run))

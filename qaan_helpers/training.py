@@ -29,6 +29,7 @@ from .mnist import Digits
 from .priors import Prior, UniformPrior, make_prior
 
 MOST_IMAGES = 10**6  # in one draw: three GB
+FIT_TO = ("real", "both")
 AT_ONCE = 250  # images that pass a network together outside training: more take memory and no less time
 
 
@@ -59,7 +60,8 @@ class Settings:
 
     learning_rate: of both Adams, with β₁ = 0.5. label_smoothing: real images are called 1 − this.
     warm_up: epochs with a uniform prior first; refresh: fit the prior anew every so many epochs.
-    binarisation: of `bits.binarise`. fit_samples: real images whose bits the prior is fitted to, at most.
+    binarisation: of `bits.binarise`. fit_samples: images whose bits the prior is fitted to, at most; fit_to: "real"
+    ones, or "both", every second one the generator's.
     latent_noise: standard deviation of the Gaussian added to the ±1 latents.
     """
 
@@ -69,11 +71,14 @@ class Settings:
     refresh: int = 1
     binarisation: str = "median"
     fit_samples: int = 2000
+    fit_to: str = "real"
     latent_noise: float = 0.3
 
     def __post_init__(self):
         if self.binarisation not in BINARISATIONS:
             raise ValueError(f"binarisation is {self.binarisation!r}; choose one of {BINARISATIONS}")
+        if self.fit_to not in FIT_TO:
+            raise ValueError(f"fit_to is {self.fit_to!r}; choose one of {FIT_TO}")
         for name, least in (("warm_up", 0), ("refresh", 1), ("fit_samples", 1)):
             check_whole(name, getattr(self, name), least)
         if not 0 <= self.latent_noise < math.inf:
@@ -384,10 +389,13 @@ def _is_due(gan):
 
 
 def _fit_prior(gan, digits):
-    """Fit the prior to the bits of up to `fit_samples` real images."""
+    """Fit the prior to the bits of up to `fit_samples` images."""
     rng = np.random.default_rng(_seed(gan.seed, "fit", gan.epoch))
     chosen = rng.permutation(len(digits))[: gan.settings.fit_samples]
-    bits = gan.bits(digits.images[torch.from_numpy(chosen)], seed=int(rng.integers(2**31)))
+    images = digits.images[torch.from_numpy(chosen)]
+    if gan.settings.fit_to == "both":
+        images[::2] = gan.sample(len(images[::2])).to(images.device)
+    bits = gan.bits(images, seed=int(rng.integers(2**31)))
     cost = gan.prior.fit(bits)
     gan._prior_fitted = True
     return {

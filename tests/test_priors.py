@@ -21,6 +21,7 @@ KINDS = {
     "product": lambda seed=0: qh.ProductPrior(4, seed),
     "rbm": lambda seed=0: qh.RBMPrior(4, steps=60, refit_steps=20, seed=seed),
     "replay": lambda seed=0: qh.ReplayPrior(4, seed),
+    "mixed": lambda seed=0: qh.MixedPrior(small_qcbm(4, seed=seed), 0.3, seed),
     "exact": lambda seed=0: small_qcbm(4, seed=seed),
     "shots": lambda seed=0: small_qcbm(4, execution=qh.Shots(200), seed=seed),
     "zo": lambda seed=0: small_qcbm(2, bases="zo", seed=seed),
@@ -330,6 +331,49 @@ def test_replay_is_uniform_before_its_first_fit_and_can_be_saved_then():
     assert np.allclose(prior.sample(8000).mean(0), 0.5, atol=0.03)
     assert np.allclose(prior.probabilities(), 1 / 8)
     assert twin.sample(5).shape == (5, 3)
+
+
+# The mixture with the uniform
+
+
+def test_the_share_of_uniform_codes_is_as_asked():
+    prior = qh.MixedPrior(qh.ReplayPrior(4), 0.25)
+    bits = np.ones((50, 4), np.uint8)
+    assert prior.fit(bits) == 0
+    drawn = qh.to_index(prior.sample(16_000))
+    expected = np.full(16, 0.25 / 16)
+    expected[15] += 0.75
+    assert np.allclose(np.bincount(drawn, minlength=16) / 16_000, expected, atol=0.012)
+    assert np.allclose(prior.probabilities(), expected)
+    uniform = drawn != 15
+    assert abs(np.corrcoef(uniform[1:], uniform[:-1])[0, 1]) < 0.05  # spread over the rows, not at their end
+
+
+@pytest.mark.parametrize(("share", "ones"), [(0, 1), (1, 0.5)])
+def test_a_share_of_none_or_all_is_the_one_or_the_other(share, ones):
+    prior = qh.MixedPrior(qh.ReplayPrior(2), share)
+    prior.fit(np.ones((5, 2), np.uint8))
+    assert prior.sample(4000).mean() == pytest.approx(ones, abs=0.03)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, math.nan, "half", None])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=r"uniform_share is .*\[0, 1\]"):
+        qh.MixedPrior(qh.UniformPrior(2), share)
+
+
+@pytest.mark.parametrize("prior", ["qcbm", None, qh.MixedPrior(qh.UniformPrior(2))])
+def test_only_a_prior_that_learns_on_its_own_is_mixed(prior):
+    with pytest.raises(ValueError, match="prior is .*QCBMPrior"):
+        qh.MixedPrior(prior)
+
+
+def test_a_mixture_tells_of_its_circuits_last_fit():
+    prior = qh.MixedPrior(small_qcbm(2))
+    assert prior.last_fit is None
+    prior.fit(some_bits()[:, :2])
+    assert prior.last_fit is prior.prior.last_fit is not None
+    assert qh.MixedPrior(qh.UniformPrior(2)).last_fit is None
 
 
 # Probabilities

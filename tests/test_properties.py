@@ -150,6 +150,7 @@ CHOICES = {  # every argument that is one of a few words
     "optimizer: QCBM.bill": lambda value: small_qcbm().bill(value),
     "method: binarise": lambda value: qh.binarise(torch.zeros(2, 2), value),
     "binarisation: QAAN": lambda value: qh.QAAN(qh.UniformPrior(2), binarisation=value),
+    "fit_to: QAAN": lambda value: qh.QAAN(qh.UniformPrior(2), fit_to=value),
     "device: QAAN": lambda value: qh.QAAN(qh.UniformPrior(2), value),
     "device: QAAN.load": lambda value: qh.QAAN.load("nowhere", value),
     "split: load_mnist": lambda value: qh.load_mnist(split=value, source="sample"),

@@ -55,6 +55,7 @@ CALLS = {
     "ProductPrior": {"latent_dim": 8},
     "RBMPrior": {"latent_dim": 8},
     "ReplayPrior": {"latent_dim": 8},
+    "MixedPrior": {"prior": None, "uniform_share": 0.5},
     "QCBMPrior": {"n_qubits": 8, "layers": 2, "bases": "z"},
     "QAAN": {"prior": None, "device": "auto", "seed": 0},
     "QAAN.sample": {"n_samples": 64},

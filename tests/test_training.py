@@ -290,6 +290,19 @@ def test_at_most_fit_samples_images_each_once_and_others_each_time(digits, monke
     assert chosen[0] < known and chosen[0] != chosen[1]
 
 
+def test_fitted_to_both_every_second_image_is_the_generators(digits, monkeypatch):
+    gan = make(warm_up=0, fit_to="both", fit_samples=11)
+    given, drawn, bits, sample = [], [], gan.bits, gan.sample
+    monkeypatch.setattr(gan, "bits", lambda images, seed: (given.append(images), bits(images, seed))[1])
+    monkeypatch.setattr(gan, "sample", lambda n: (drawn.append(sample(n)), drawn[-1])[1])
+    known = {image.numpy().tobytes() for image in digits.images}
+    run(gan, digits, 2)
+    for images, fakes in zip(given, drawn, strict=True):
+        assert len(images) == 11 and torch.equal(images[::2], fakes)
+        assert {image.numpy().tobytes() for image in images[1::2]} < known
+    assert {image.numpy().tobytes() for image in digits.images} == known  # the reader's own digits stay
+
+
 def test_a_report_holds_what_the_fit_told_and_what_the_bits_allow(digits):
     prior = Recorder(cost=1.25)
     gan = make(prior, warm_up=0)
@@ -552,6 +565,7 @@ def test_the_readers_own_random_numbers_stay_as_they_were(digits):
     ("settings", "message"),
     [
         ({"binarisation": "mean"}, "binarisation is 'mean'.*'median', 'sign', 'bernoulli'"),
+        ({"fit_to": "fakes"}, "fit_to is 'fakes'.*'real', 'both'"),
         ({"warm_up": -1}, "warm_up is -1"),
         ({"warm_up": 1.5}, r"warm_up is 1\.5"),
         ({"refresh": 0}, "refresh is 0"),
