@@ -26,7 +26,7 @@ FLOOR = {
     "checks": -1,
     **dict.fromkeys(("mnist", "bits", "dcgan", "ansatz", "losses", "optimisers", "checkpoints"), 0),
     **dict.fromkeys(("execution", "devices", "metrics", "health"), 1),
-    **{"qcbm": 2, "priors": 3, "training": 4, "plots": 5, "notebook": 5, "sweep": 5, "__main__": 6},
+    **{"qcbm": 2, "priors": 3, "training": 4, "plots": 5, "notebook": 5, "exercises": 5, "sweep": 5, "__main__": 6},
 }
 BESIDE = {("losses", "bits"), ("devices", "execution")}
 # None: all of it
