@@ -34,9 +34,7 @@ class Discriminator(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """The hidden layer (N, latent_dim), in (−1, 1), that images (N, 1, 28, 28) in [0, 1] call forth."""
-        if images.ndim != 4 or images.shape[1:] != (1, 28, 28):
-            raise ValueError(f"images have shape {tuple(images.shape)}; (N, 1, 28, 28) is needed")
-        return self.hidden(self.convolutions(2 * images - 1))
+        return self.hidden(self.convolutions(2 * check_images(images) - 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (N, 1) of images (N, 1, 28, 28): above 0 means that they look real."""
@@ -69,9 +67,23 @@ class Generator(nn.Module):
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         """Images (N, 1, 28, 28) in [0, 1] from latents (N, latent_dim), usually bits as −1 and +1."""
+        _check_tensor("latents", latents)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ValueError(f"latents have shape {tuple(latents.shape)}; (N, {self.latent_dim}) is needed")
         return self.layers(latents)
+
+
+def check_images(images: torch.Tensor, least: int = 0) -> torch.Tensor:
+    """Return `images`, or raise ValueError unless they are a tensor (N, 1, 28, 28) with N ≥ `least`."""
+    _check_tensor("images", images)
+    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) < least:
+        raise ValueError(f"images have shape {tuple(images.shape)}; (N, 1, 28, 28) with N ≥ {least} is needed")
+    return images
+
+
+def _check_tensor(name, value):
+    if not isinstance(value, torch.Tensor):
+        raise ValueError(f"{name} is of type {type(value).__name__}; a torch tensor is needed: torch.as_tensor({name})")
 
 
 def _initialise(module: nn.Module) -> None:

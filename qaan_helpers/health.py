@@ -43,6 +43,8 @@ def findings(
         "dead prior": _dead(history[-1], settings, codes),
         "saturated discriminator": _saturated(history[-EPOCHS:], settings),
     }
+    if not found["dead prior"]:  # which says so itself
+        found["silent discriminator"] = _silent(history[-1], codes)
     return {name: told for name, told in found.items() if told}
 
 
@@ -66,8 +68,7 @@ def _collapsed(settings, steps, drawn, real_spread):
 
 
 def _dead(report, settings, codes):
-    most = min(codes.shape[1] * math.log(2), math.log(len(codes)))  # so many codes cannot show more
-    has = entropy(codes)
+    most, has = _most(codes), entropy(codes)
     if len(codes) < ENOUGH or has >= ONE_CODE * most:
         return None
     told = f"the prior draws nearly one code only ({has:.2f} nats of {most:.2f}), so the digits are alike too. "
@@ -76,6 +77,22 @@ def _dead(report, settings, codes):
     if settings.binarisation != "median":
         return f"{told}So are the bits of real images: binarisation='median' cuts each unit where it splits them in two"
     return f"{told}So are the bits of real images: D's hidden layer is dead; begin anew with a smaller learning_rate"
+
+
+def _most(codes):
+    """Nats that n bits can hold, or that so many codes can show."""
+    return min(codes.shape[1] * math.log(2), math.log(len(codes)))
+
+
+def _silent(report, codes):
+    most = _most(codes)
+    if not report.bits_entropy < ONE_CODE * most:  # or NaN, where no bits were read
+        return None
+    return (
+        f"the discriminator's hidden layer says nearly the same of every real image ({report.bits_entropy:.2f} nats of "
+        f"{most:.2f}), so the generator has nothing to learn from it. It seldom comes back: begin anew with a smaller "
+        "learning_rate or another seed"
+    )
 
 
 def _saturated(reports, settings):

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .dcgan import check_images
+
 WEIGHTS = Path(__file__).parent / "data" / "digit_classifier.safetensors"
 
 
@@ -175,6 +177,4 @@ def confidence(images: torch.Tensor) -> float:
 
 
 def _parts(images, least=2):
-    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) < least:
-        raise ValueError(f"images have shape {tuple(images.shape)}; (N, 1, 28, 28) with N ≥ {least} is needed")
-    return images.detach().cpu().float().split(200)
+    return check_images(images, least).detach().cpu().float().split(200)

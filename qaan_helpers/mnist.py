@@ -106,13 +106,17 @@ def load_mnist(
 
 
 def _check_digits(digits) -> tuple[int, ...]:
-    wanted = tuple(digits) if isinstance(digits, Iterable) else (digits,)
-    if not wanted:
-        raise ValueError("digits is empty; name at least one of 0–9, for example digits=(3, 7, 9)")
-    unknown = [d for d in wanted if isinstance(d, bool) or not isinstance(d, int | np.integer) or not 0 <= d <= 9]
+    wanted, unknown = set(), []
+    for digit in digits if isinstance(digits, Iterable) else (digits,):
+        known = isinstance(digit, int | np.integer) and not isinstance(digit, bool) and 0 <= digit <= 9
+        wanted.add(int(digit)) if known else unknown.append(digit)
+        if len(unknown) == 10:  # enough to tell, and range(10**12) has more than can be held
+            break
     if unknown:
         raise ValueError(f"digits has {unknown!r}; MNIST has the whole numbers 0–9, for example digits=(3, 7, 9)")
-    return tuple(sorted({int(d) for d in wanted}))
+    if not wanted:
+        raise ValueError("digits is empty; name at least one of 0–9, for example digits=(3, 7, 9)")
+    return tuple(sorted(wanted))
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

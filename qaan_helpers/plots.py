@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from .dcgan import check_images
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 2)), "-")
 
@@ -39,7 +41,7 @@ def new_figure(title: str, width: float = 8, height: float = 3.2, columns: int =
 
 def digit_grid(images: torch.Tensor, title: str = "", columns: int = 16) -> Figure:
     """Images (N, 1, 28, 28) in [0, 1] in rows of `columns`, ink on paper."""
-    columns = min(columns, len(images))
+    columns = min(columns, len(check_images(images, 1)))
     rows = math.ceil(len(images) / columns)
     sheet = np.zeros((rows * 30, columns * 30))
     for i, image in enumerate(images.detach().cpu().numpy()):

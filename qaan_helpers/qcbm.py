@@ -55,8 +55,11 @@ class QCBM:
     """
 
     def __init__(self, circuit: QuantumCircuit, execution=None, seed: int | None = 0, bases: str = "z"):
-        if not circuit.parameters or circuit.num_clbits:
-            raise ValueError("the circuit needs at least one parameter and no measurements; qcbm_ansatz(8) makes one")
+        if not isinstance(circuit, QuantumCircuit) or not circuit.parameters or circuit.num_clbits:
+            raise ValueError(
+                f"circuit is {type(circuit).__name__}; a QuantumCircuit with at least one parameter and no "
+                "measurements is needed: qcbm_ansatz(8) makes one"
+            )
         check_whole("the circuit's number of qubits", circuit.num_qubits, most=INDEXED)
         if bases not in BASES:
             raise ValueError(f"bases is {bases!r}; choose one of {', '.join(map(repr, BASES))}")
@@ -75,6 +78,8 @@ class QCBM:
     def probabilities(self, angles: np.ndarray | None = None, basis: int = 0) -> np.ndarray:
         """The model's distribution (2ⁿ,) in one basis, index = Σ_q bit_q · 2^q; frequencies where shots are drawn."""
         angles = self._check_angles(self.angles if angles is None else angles)
+        if check_whole("basis", basis, 0) >= len(self._runners):
+            raise ValueError(f"basis is {basis}; this circuit is measured in {len(self._runners)}, counted from 0")
         return self._runners[basis].probabilities(angles[None], self._rng)[0]
 
     def sample(self, n_samples: int) -> np.ndarray:

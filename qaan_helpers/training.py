@@ -23,7 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from . import checkpoints, health
 from .bits import BINARISATIONS, binarise, entropy, total_correlation
 from .checks import check_whole
-from .dcgan import Discriminator, Generator
+from .dcgan import Discriminator, Generator, check_images
 from .execution import ExecutionError
 from .mnist import Digits
 from .priors import Prior, UniformPrior, make_prior
@@ -158,7 +158,7 @@ class QAAN:
     def bits(self, images: torch.Tensor, seed: int | None = None) -> np.ndarray:
         """What the discriminator's hidden layer says of images (N, 1, 28, 28), as bits (N, latent_dim) uint8."""
         self.discriminator.eval()
-        parts = images.to(self.device).split(AT_ONCE)
+        parts = check_images(images, 1).to(self.device).split(AT_ONCE)
         features = torch.cat([self.discriminator.features(part) for part in parts])
         return binarise(features, self.settings.binarisation, seed)
 
@@ -232,7 +232,7 @@ class QAAN:
             gan.history = [Report(**report) for report in description["history"]]
             if not all(isinstance(figure, int | float) for report in gan.history for figure in asdict(report).values()):
                 raise TypeError("its history holds what is no number")
-            gan._trained_on = description.get("trained_on")
+            gan._trained_on = _check_trained_on(description.get("trained_on"))
             gan._prior_fitted = gan.epoch > gan.settings.warm_up
             gan._load_networks(tensors)
             gan._load_streams(tensors)
@@ -253,6 +253,8 @@ class QAAN:
     def _load_networks(self, tensors):
         self.generator.load_state_dict(_part(tensors, "generator"))
         self.discriminator.load_state_dict(_part(tensors, "discriminator"))
+        _check_spreads(self.generator)
+        _check_spreads(self.discriminator)
         for name, optimiser in (("g_adam", self.g_optimiser), ("d_adam", self.d_optimiser)):
             entries = {}
             for key, tensor in _part(tensors, name).items():
@@ -285,6 +287,8 @@ def train(
     state(), and what a fit had learned when its device failed (ExecutionError).
     Raises ValueError before any work for fewer than one epoch, a batch size below 1 or another on_collapse.
     """
+    if not isinstance(gan, QAAN):
+        raise ValueError(f"gan is a {type(gan).__name__}; QAAN(prior) makes one, QAAN.load(folder) takes one up again")
     if not isinstance(digits, Digits):
         raise ValueError(f"digits is a {type(digits).__name__}; load_mnist() or Digits(images, labels) makes Digits")
     check_whole("epochs", epochs, 1)
@@ -428,6 +432,15 @@ def _misfit(description, error):
     return checkpoints.DamagedError(f"fits no QAAN of this version (it was written with {wrote}): {error!r}")
 
 
+def _check_trained_on(data):
+    """What the JSON says of the digits that were learned, or TypeError where it is no such thing."""
+    if data is not None:
+        whole = isinstance(data["batch_size"], int) and all(isinstance(label, int) for label in data["labels"])
+        if not whole or not isinstance(data["digits"], str):
+            raise TypeError("what it was trained on is no digits")
+    return data
+
+
 def _named(name, entries):
     return {f"{name}.{key}": value for key, value in entries.items()}
 
@@ -448,6 +461,13 @@ def _arrays(prior):
 def _load_state(prior, tensors, name):
     """Give a prior back the state that `tensors` hold under `name`."""
     prior.load_state({key: tensor.numpy() for key, tensor in _part(tensors, name).items()})
+
+
+def _check_spreads(network):
+    """Raise RuntimeError where batch norm holds a variance below 0: it would draw NaN, or take images for others."""
+    for name, tensor in network.state_dict().items():
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise RuntimeError(f"{name} holds a variance below 0")
 
 
 def _check_adam(name, entries, optimiser):

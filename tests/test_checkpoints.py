@@ -417,6 +417,12 @@ FORGED = {
     "an unknown figure in the history": lambda _, description: description["history"][0].update(colour=1),
     "a history without losses": lambda _, description: description["history"][0].pop("d_loss"),
     "a history that is a number": lambda _, description: description.update(history=4),
+    "a variance below 0": exchanged("generator.layers.2.running_var", lambda t: -t),
+    "a variance below 0 in the discriminator": exchanged("discriminator.convolutions.3.running_var", lambda t: t - 9),
+    "digits that are words": lambda _, description: description["trained_on"].update(labels=["three"]),
+    "digits that are a number": lambda _, description: description.update(trained_on=3),
+    "batches of words": lambda _, description: description["trained_on"].update(batch_size="all"),
+    "digits without a batch size": lambda _, description: description["trained_on"].pop("batch_size"),
 }
 
 

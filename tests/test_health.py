@@ -118,6 +118,22 @@ def test_too_few_codes_say_nothing():
     assert findings(codes=np.zeros((health.ENOUGH - 1, 8), np.uint8)) == {}
 
 
+# A discriminator that says nothing
+
+
+@pytest.mark.parametrize(("bits_entropy", "silent"), [(0.0, True), (0.55, True), (0.56, False), (math.nan, False)])
+def test_a_discriminator_is_silent_below_a_tenth_of_its_bits(bits_entropy, silent):
+    found = findings([report(bits_entropy=bits_entropy)], codes=codes_of_entropy(1))
+    assert list(found) == (["silent discriminator"] if silent else [])
+    if silent:
+        assert f"{bits_entropy:.2f} nats of 5.55" in found["silent discriminator"]
+        assert "smaller learning_rate" in found["silent discriminator"]
+
+
+def test_a_dead_prior_on_a_silent_discriminator_is_told_once():
+    assert list(findings([report(bits_entropy=0.1)], codes=codes_of_entropy(0))) == ["dead prior"]
+
+
 # A discriminator that always wins
 
 

@@ -308,6 +308,11 @@ def test_names_only_the_digits_that_are_unknown():
         qh.load_mnist((3, 10, 12))
 
 
+def test_a_list_without_an_end_is_not_read_to_its_end():
+    with pytest.raises(ValueError, match=r"digits has \[10, 11, .*19\];"):
+        qh.load_mnist(range(10**12))
+
+
 @pytest.mark.parametrize("digits", ((), [], "", range(0)))
 def test_refuses_an_empty_list_of_digits(digits):
     with pytest.raises(ValueError, match="digits is empty; name at least one of 0–9"):

@@ -636,7 +636,15 @@ def test_refuses_a_circuit_that_is_measured_or_has_nothing_to_learn():
     measured = qh.qcbm_ansatz(2)
     measured.measure_all()
     for circuit in (measured, QuantumCircuit(2)):
-        refuses("at least one parameter and no measurements; qcbm_ansatz", qh.QCBM, circuit)
+        refuses("at least one parameter and no measurements is needed: qcbm_ansatz", qh.QCBM, circuit)
+    for other in (None, "circuit", 8):
+        refuses(f"circuit is {type(other).__name__}; a QuantumCircuit", qh.QCBM, other)
+
+
+@pytest.mark.parametrize(("bases", "basis", "message"), [("z", 1, "in 1,"), ("zt", 2, "in 2,"), ("zo", -1, "or more")])
+def test_a_basis_that_it_is_not_measured_in_is_refused(bases, basis, message):
+    qcbm = qh.QCBM(qh.qcbm_ansatz(2, 1), bases=bases)
+    refuses(f"basis is {basis}.*{message}", qcbm.probabilities, None, basis)
 
 
 @pytest.mark.parametrize("bases", ("x", "oz", "", "zz"))

@@ -403,6 +403,22 @@ def test_bits_of_wrong_images_are_refused(shape):
         make().bits(torch.zeros(shape))
 
 
+def test_images_and_latents_that_are_no_tensors_are_refused(digits):
+    gan = make()
+    for call in (gan.bits, gan.discriminator.features, qh.plots.digit_grid, qh.inception_score):
+        with pytest.raises(ValueError, match=r"images is of type ndarray; .*torch\.as_tensor\(images\)"):
+            call(digits.images.numpy())
+    with pytest.raises(ValueError, match="latents is of type list; a torch tensor is needed"):
+        gan.generator([[1.0, -1.0, 1.0]])
+    with pytest.raises(ValueError, match="N ≥ 1"):
+        gan.bits(digits.images[:0])
+
+
+def test_what_is_no_qaan_is_not_trained(digits):
+    with pytest.raises(ValueError, match=r"gan is a UniformPrior; QAAN\(prior\) makes one"):
+        qh.train(qh.UniformPrior(3), digits)
+
+
 @pytest.mark.parametrize("n_samples", [0, -1])
 @pytest.mark.parametrize("prior", [qh.UniformPrior, qh.QCBMPrior])
 def test_no_samples_are_refused(prior, n_samples):

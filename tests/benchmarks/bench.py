@@ -1,4 +1,4 @@
-"""What it costs, how it grows, and how far from the machine's limit: `make bench`, or `python tests/benchmarks/bench.py`.
+"""What it costs, how it grows, how far from the machine's limit: `make bench`, or `python tests/benchmarks/bench.py`.
 
 Each benchmark times our way and its baselines in turns in one run and prints medians and ratios; nothing here passes or
 fails. Named benchmarks only: `bench.py evaluation gradient`. --out keeps all rows as JSON. Takes about ten minutes.

@@ -30,3 +30,8 @@ def side_by_side(ways: dict[str, Callable[[], object]], rounds: int, what: str =
         }
         for name, taken in seconds.items()
     }
+
+
+def row_of(told: dict[str, dict]) -> dict[str, float]:
+    """What `side_by_side` found as a row: milliseconds of each way, and `ratio`, how many times as fast the last is."""
+    return {f"{name}_ms": figures["ms"] for name, figures in told.items()} | {"ratio": list(told.values())[-1]["ratio"]}

@@ -1,0 +1,78 @@
+"""Benchmarks of growth: over qubits, layers and rows, with a law fitted to them; importing; memory."""
+
+import subprocess
+import sys
+
+import numpy as np
+from side_by_side import side_by_side
+
+import qaan_helpers as qh
+from qaan_helpers.losses import empirical
+
+FLAT = 10  # qubits up to which Aer's own work is more than that on amplitudes
+
+
+def point(n_qubits: int, layers: int = 2, rows: int = 2000):
+    """A function that evaluates the exact cost at one point, readout included."""
+    circuit = qh.qcbm_ansatz(n_qubits, layers)
+    runner = qh.Exact().prepare(circuit, list(circuit.parameters))
+    rng = np.random.default_rng(0)
+    states, frequencies = empirical(rng.random((rows, n_qubits)) < np.linspace(0.2, 0.6, n_qubits))
+    angles = rng.normal(0, 0.2, (1, circuit.num_parameters))
+    return lambda: qh.clipped_nll(runner.probabilities(angles, None, states)[0], frequencies)
+
+
+def qubits(quick: bool = False):
+    """An exact evaluation over the number of qubits, and the law 2ⁿ past the constant part."""
+    sizes = (4, 8, 12) if quick else range(4, 21, 2)
+    measured = {}
+    for n_qubits in sizes:
+        told = side_by_side({"ours": point(n_qubits)}, 3 if quick or n_qubits > 16 else 11, f"{n_qubits} qubits")
+        measured[n_qubits] = told["ours"]["ms"]
+        amplitudes = 16 * 2**n_qubits / 2**20
+        yield {"qubits": n_qubits, "ours_ms": measured[n_qubits], "amplitudes_MiB": amplitudes}
+    large = {n: ms for n, ms in measured.items() if n > FLAT}
+    if len(large) > 2:
+        slope = np.polyfit(list(large), np.log2(list(large.values())), 1)[0]
+        yield {"fitted": f"above {FLAT} qubits each one more multiplies the time by 2^slope", "slope": float(slope)}
+
+
+def layers(quick: bool = False):
+    """An exact evaluation of eight qubits over layers and over rows of data."""
+    for n_layers in (1, 2) if quick else (1, 2, 4, 8):
+        told = side_by_side({"ours": point(8, n_layers)}, 3 if quick else 11, "layers")
+        yield {"layers": n_layers, "rows": 2000, "ours_ms": told["ours"]["ms"]}
+    for rows in (200, 20_000) if quick else (200, 2000, 20_000, 200_000):
+        told = side_by_side({"ours": point(8, 2, rows)}, 3 if quick else 11, "rows")
+        yield {"layers": 2, "rows": rows, "ours_ms": told["ours"]["ms"]}
+
+
+IMPORTS = {
+    "qaan_helpers": "import qaan_helpers",
+    "a circuit": "import qaan_helpers; qaan_helpers.QCBM(qaan_helpers.qcbm_ansatz(8)).probabilities()",
+    "networks": "import qaan_helpers; qaan_helpers.Generator(8)",
+    "everything": "import qaan_helpers as qh; qh.QAAN(qh.QCBMPrior(8)).sample(4)",
+}
+TOLD = """
+import time; started = time.perf_counter()
+{code}
+seconds = time.perf_counter() - started
+import resource, sys
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+print(seconds, peak)
+"""
+
+
+def imports(quick: bool = False):
+    """Seconds until something can be used in a fresh Python, and its peak memory."""
+    for name, code in IMPORTS.items():
+        told = []
+        for _ in range(1 if quick else 5):
+            command = [sys.executable, "-c", TOLD.format(code=code)]
+            printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            told.append([float(word) for word in printed.split()[-2:]])
+        seconds, peak = np.median(told, axis=0).tolist()
+        yield {"first": name, "seconds": seconds, "peak_MiB": peak}
+
+
+BENCHMARKS = {f.__name__: f for f in (qubits, layers, imports)}
