@@ -10,6 +10,7 @@ versions of PyTorch, Qiskit or SciPy, on a GPU (not even from run to run), or fo
 """
 
 import math
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -81,7 +82,7 @@ class Settings:
             raise ValueError(f"fit_to is {self.fit_to!r}; choose one of {FIT_TO}")
         for name, least in (("warm_up", 0), ("refresh", 1), ("fit_samples", 1)):
             check_whole(name, getattr(self, name), least)
-        if not 0 <= self.latent_noise < math.inf:
+        if not 0 <= self.latent_noise <= sys.float_info.max:
             raise ValueError(f"latent_noise is {self.latent_noise!r}; it must be 0 or more, and finite")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing is {self.label_smoothing!r}; it must lie in [0, 0.5)")
@@ -339,6 +340,7 @@ class _Before:
     prior: dict[str, torch.Tensor] | None
     prior_fitted: bool
     epochs: int
+    learning: bool
 
     @classmethod
     def of(cls, gan):
@@ -347,11 +349,13 @@ class _Before:
             prior = _copies(_named("prior", _arrays(gan.prior))) if hasattr(gan.prior, "load_state") else None
         except Exception:
             prior = None
-        return cls(_copies(gan._networks()), _copies(gan._streams()), prior, gan._prior_fitted, gan.epoch)
+        networks, streams = _copies(gan._networks()), _copies(gan._streams())
+        return cls(networks, streams, prior, gan._prior_fitted, gan.epoch, torch.is_grad_enabled())
 
     def put_back(self, gan, with_prior):
         """Undo what there is of an epoch; another interrupt meanwhile only makes this begin again."""
         try:
+            torch.set_grad_enabled(self.learning)  # an interrupt at the edge of a torch.no_grad() leaves it switched
             del gan.history[self.epochs :]
             gan._prior_fitted = self.prior_fitted
             gan._load_networks(self.networks)

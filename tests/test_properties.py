@@ -618,6 +618,8 @@ def test_the_sample_holds_the_digits_asked_for_and_no_other(digits, split):
 def small_prior(kind, seed, bases="z"):
     if kind == "qcbm":
         return qh.QCBMPrior(2, 1, bases, max_evaluations=12, refit_evaluations=12, seed=seed)
+    if kind == "mixed":
+        return qh.MixedPrior(small_prior("qcbm", seed), 0.5, seed)
     return PRIORS[kind](2, seed=seed)
 
 
