@@ -12,7 +12,7 @@ SAMPLE_ONLY := QAAN_DATA=$(CURDIR)/$(VENV)/no-mnist
 AS_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint coverage test-lowest audit notebooks clean
+.PHONY: help lab test lint coverage test-lowest audit bench notebooks clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,9 @@ test-lowest:  ## run the unit tests with the lowest versions that requirements.t
 audit: $(READY)  ## ask PyPI's advisories about every installed package
 	$(BIN)/pip install -q pip-audit
 	$(BIN)/pip-audit --local --skip-editable
+
+bench: $(READY)  ## time our way beside the naive one, bare Aer and the plain loop; figures go to bench.json
+	$(BIN)/python tests/benchmarks/bench.py --out bench.json
 
 notebooks: $(READY)  ## run every notebook anew and store its outputs
 	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
