@@ -26,6 +26,7 @@ from .checks import check_whole
 
 CHUNK_BYTES = 2**28  # of probabilities held at once when many rows of angles run in one call
 MOST_SHOTS = 10**7  # a circuit: eight bytes each, and as many again to count them
+MOST_DRAWN_AT_ONCE = 20  # qubits: of more, probabilities of all states and counts of them take too much memory
 RETRY_WAIT = 2.0  # seconds before a failed job is sent again, then twice as long
 
 
@@ -70,6 +71,8 @@ class Shots:
     def prepare(self, circuit: QuantumCircuit, parameters: list[Parameter]) -> "ShotRunner":
         """Make `circuit` ready; columns of angles follow `parameters`, which may hold more than the circuit uses."""
         _check_width(circuit, self.backend)
+        if self.noise_model is None and self.backend is None and circuit.num_qubits <= MOST_DRAWN_AT_ONCE:
+            return DrawnRunner(circuit, parameters, self.shots)
         return ShotRunner(self.simulator, self.shots, circuit, parameters)
 
     @cached_property
@@ -138,18 +141,35 @@ class ExactRunner:
         """Born probabilities of rows of angles (B, P), at `states` (S,) or at all 2ⁿ: (B, S)."""
         rows = max(1, CHUNK_BYTES // (8 << self.n_qubits))
         chunks = [angles[start : start + rows] for start in range(0, len(angles), rows)]
-        return np.concatenate([self._run(chunk, states) for chunk in chunks])
+        return np.stack([self._seen(p, rng, states) for chunk in chunks for p in self._run(chunk)])
 
-    def _run(self, angles, states):
+    def _run(self, angles):
+        """Born probabilities (2ⁿ,) of each row of angles (B, P), from one Aer call."""
         result = _aer_run(self._simulator, self.circuit, self._used, angles, shots=1)
-        found = [np.asarray(result.data(i)["probabilities"]) for i in range(len(angles))]
-        return np.stack(found if states is None else [p[states] for p in found])
+        return [np.asarray(result.data(i)["probabilities"]) for i in range(len(angles))]
+
+    def _seen(self, p, rng, states):
+        """What is seen of Born probabilities p (2ⁿ,) at `states`: all there is."""
+        return p if states is None else p[states]
 
     def sample(self, angles, n_samples, rng) -> np.ndarray:
         """Draw bits (n_samples, n) uint8 from the Born distribution of one row of angles (P,)."""
-        cumulative = np.cumsum(self.probabilities(angles[None])[0])
+        cumulative = np.cumsum(self._run(angles[None])[0])
         drawn = np.searchsorted(cumulative, rng.random(n_samples) * cumulative[-1], side="right")
         return from_index(drawn, self.n_qubits)
+
+
+class DrawnRunner(ExactRunner):
+    """A circuit without noise: `shots` are drawn from Aer's Born probabilities, as Aer would, in half the time."""
+
+    def __init__(self, circuit, parameters, shots):
+        super().__init__(circuit, parameters)
+        self.shots = shots
+
+    def _seen(self, p, rng, states):
+        """Frequencies in `shots` draws from Born probabilities p (2ⁿ,), at `states` (S,) or all."""
+        frequencies = rng.multinomial(self.shots, p / p.sum()) / self.shots
+        return super()._seen(frequencies, rng, states)
 
 
 class MeasuredRunner:

@@ -524,7 +524,7 @@ def ideal_line(n_qubits):
 
 
 WIDE = {
-    "Shots": lambda n: qh.Shots(20),
+    "Shots": lambda n: qh.Shots(20, backend=AerSimulator()),
     "SamplerV2 of Aer": lambda n: qh.Primitive(SamplerV2(), 20),
     "StatevectorSampler": lambda n: qh.Primitive(statevector_sampler(), 20),
     "BackendSamplerV2": lambda n: qh.Primitive(BackendSamplerV2(backend=ideal_line(n)), 20),
@@ -553,6 +553,37 @@ def test_outcomes_of_one_two_and_three_octets(n_qubits, how):
     )
     bits = runner.sample(np.pi * ones[0], 20, np.random.default_rng(0))
     np.testing.assert_array_equal(bits, np.tile(ones[0], (20, 1)))
+
+
+# --- shots drawn from exact probabilities ---
+
+
+def test_drawn_shots_scatter_as_aers_own():
+    circuit = qh.qcbm_ansatz(3, 1)
+    angles, parameters = np.random.default_rng(1).normal(0, 1, (1, circuit.num_parameters)), list(circuit.parameters)
+    p = qh.Exact().prepare(circuit, parameters).probabilities(angles)[0]
+    for shots in (qh.Shots(400), qh.Shots(400, backend=AerSimulator())):
+        runner, rng = shots.prepare(circuit, parameters), np.random.default_rng(2)
+        counts = 400 * np.vstack([runner.probabilities(angles, rng) for _ in range(300)])
+        assert np.allclose(counts, counts.round()) and (counts.sum(1).round() == 400).all()
+        assert np.allclose(counts.mean(0), 400 * p, atol=5 * np.sqrt(400 * p / 300).max())
+        scatter = np.cov(counts.T) / 400  # of a multinomial: p on the diagonal, less p pᵀ
+        assert np.allclose(scatter, np.diag(p) - np.outer(p, p), atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("execution", "n_qubits", "runner"),
+    [
+        (qh.Shots(10), 2, "DrawnRunner"),
+        (qh.Shots(10), 20, "DrawnRunner"),
+        (qh.Shots(10), 21, "ShotRunner"),
+        (qh.Shots(10, noise_model=qh.ion_trap_noise()), 2, "ShotRunner"),
+        (qh.Shots(10, backend=AerSimulator()), 2, "ShotRunner"),
+    ],
+)
+def test_aer_measures_where_there_is_noise_or_too_much_to_list(execution, n_qubits, runner):
+    circuit = qh.qcbm_ansatz(n_qubits, 1, "none")
+    assert type(execution.prepare(circuit, list(circuit.parameters))).__name__ == runner
 
 
 # --- circuits as they are sent ---

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from qiskit import transpile
 from qiskit_aer import AerSimulator
-from side_by_side import side_by_side
+from side_by_side import row_of, side_by_side
 
 import qaan_helpers as qh
 from qaan_helpers import optimisers
@@ -109,8 +109,7 @@ def evaluation(quick: bool = False):
         ways = {name: getattr(point, name) for name in ("naive", "bare", "readout", "cost", "ours")}
         told = side_by_side(ways, rounds, f"{n_qubits} qubits")
         row = {"qubits": n_qubits, "angles": len(point.angles), "shots": shots or "exact"}
-        row |= {f"{name}_ms": figures["ms"] for name, figures in told.items()}
-        yield row | {"ratio": told["ours"]["ratio"], "over_aer": told["bare"]["ratio"] / told["ours"]["ratio"]}
+        yield row | row_of(told) | {"over_aer": told["bare"]["ratio"] / told["ours"]["ratio"]}
 
 
 def cobyla(quick: bool = False):
@@ -146,8 +145,7 @@ def gradient(quick: bool = False):
 
         ways = {"one_by_one": partial(one_by_one, points), "ours": partial(together, points)}
         told = side_by_side(ways, 3 if quick else 7, "gradients")
-        row = {"qubits": n_qubits, "angles": len(point.angles), "circuits": len(points)}
-        yield row | {f"{name}_ms": figures["ms"] for name, figures in told.items()} | {"ratio": told["ours"]["ratio"]}
+        yield {"qubits": n_qubits, "angles": len(point.angles), "circuits": len(points)} | row_of(told)
 
 
 def latents(quick: bool = False):
