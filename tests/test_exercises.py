@@ -5,8 +5,18 @@ import re
 
 import numpy as np
 import pytest
+from qiskit import QuantumCircuit
 
-from qaan_helpers import exercises
+from qaan_helpers import exercises, qcbm_ansatz
+
+
+def circuit(n_qubits, *gates):
+    """A circuit of gates by name and qubits, each turned by a quarter turn."""
+    built = QuantumCircuit(n_qubits)
+    for name, *qubits in gates:
+        getattr(built, name)(np.pi / 2, *qubits)
+    return built
+
 
 # check: (right answers, [(wrong answer, what its hint says)], what no hint may hold)
 CASES = {
@@ -20,6 +30,47 @@ CASES = {
             ([0, 1, 0, 0], "both bits"),
         ],
         ["[0, 0, 0, 1]", "0, 0, 0, 1"],
+    ),
+    "check_secret_of_three": (
+        [circuit(3, ("rxx", 0, 1), ("rxx", 1, 2)), circuit(3, ("rxx", 2, 0), ("rxx", 0, 1), ("rz", 1))],
+        [
+            (circuit(2, ("rxx", 0, 1)), "three qubits"),
+            (circuit(3, ("rxx", 0, 1), ("rxx", 1, 2)).measure_all(inplace=False), "measurements"),
+            (qcbm_ansatz(3, 1), "angle a number"),
+            (circuit(3, ("rxx", 0, 1)), "Some pair"),
+            (circuit(3, ("rx", 0), ("rx", 1), ("rx", 2)), "less than log 2"),
+        ],
+        ["RXX(", "rxx", "π/2", "(1, 2)"],
+    ),
+    "check_reach": (
+        [[2, 4], (2, 4), np.array([2, 4])],
+        [
+            (2, "Two whole"),
+            ([2], "Two whole"),
+            ([1, 4], "chain"),
+            ([3, 4], "one layer: rounding"),
+            ([2, 2], "passes on"),
+            ([2, 3], "exponent"),
+            ([2, 7], "two layers: rounding"),
+        ],
+        ["[2, 4]", "(2, 4)", "distance 2", "distance 4"],
+    ),
+    "check_fourfold_shots": (
+        [
+            {"kl": 0.25, "variation": 0.5, "error": "halves"},
+            {"kl": np.float64(0.24), "variation": 0.5, "error": "halves"},
+        ],
+        [
+            ({"kl": 0.25}, "dictionary"),
+            ({"kl": [], "variation": 0.5, "error": "halves"}, "dictionary"),
+            ({"kl": 4.0, "variation": 0.5, "error": "halves"}, "bring KL down"),
+            ({"kl": 0.06, "variation": 0.5, "error": "halves"}, "200 throws"),
+            ({"kl": 0.25, "variation": 2.0, "error": "halves"}, "divide by which"),
+            ({"kl": 0.25, "variation": 0.25, "error": "halves"}, "half the sum"),
+            ({"kl": 0.25, "variation": 0.5, "error": "a half"}, "the words"),
+            ({"kl": 0.25, "variation": 0.5, "error": "quarters"}, "squares"),
+        ],
+        ["0.25", "0.5", "root"],
     ),
 }
 CHECKS = {name for name, _ in inspect.getmembers(exercises, inspect.isfunction) if name.startswith("check_")}

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from qaan_helpers import exercises
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 MEASURED = re.compile(r"This notebook took (\d+) s and ([\d.]+) GB")
@@ -38,11 +40,38 @@ def test_opening_and_closing(path):
         assert part in texts[0]
     everything = "\n".join(texts)
     assert everything.index("## What you have seen") < everything.index("## Exercises")
-    assert len(re.findall(r"^\d\. ", everything.split("## Exercises")[1], re.MULTILINE)) >= 3
+    asked = everything.split("## Exercises")[1]
+    headings = re.findall(r"^### Exercise (\d) · ", asked, re.MULTILINE)
+    numbers = headings or re.findall(r"^(\d)\. ", asked, re.MULTILINE)
+    assert len(numbers) >= 3 and numbers == [str(i) for i in range(1, len(numbers) + 1)]
     code = [cell["source"] for cell in cells(path, "code")]
     assert "notebook.check_environment()" in code[0]
     assert "notebook.road_map(" in code[1]
     assert code[-1] == "print(watch)"
+
+
+def checks(path):
+    """The calls of exercises' checks in a notebook: name, and the text that the call printed when it was stored."""
+    for cell in cells(path, "code"):
+        told = "".join(text for output in cell["outputs"] for text in output.get("text", []))
+        for name in re.findall(r"exercises\.(check_\w+)\(", cell["source"]):
+            yield name, told
+
+
+@each
+def test_each_exercise_is_open_in_the_notebook_and_solved_beside_it(path):
+    asked = dict(checks(path))
+    solution = path.parent / "solutions" / f"{path.stem}_solutions.ipynb"
+    if not asked:
+        assert not solution.exists()
+        return
+    last = "\n".join(cell["source"] for cell in cells(path, "markdown")).split("## Exercises")[1]
+    assert len(asked) == last.count("### Exercise ")
+    assert f"](solutions/{solution.name})" in last
+    assert all(told.strip() == exercises.OPEN for told in asked.values())
+    solved = dict(checks(solution))
+    assert list(solved) == list(asked)
+    assert all(re.search("^Right[.] ", told, re.MULTILINE) for told in solved.values())
 
 
 @each
