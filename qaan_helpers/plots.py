@@ -21,12 +21,22 @@ DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 2)), "-")
 
 def show(figure: Figure, alt: str) -> None:
     """Display a figure in a notebook as a PNG whose alternative text is `alt`: what it shows, in a sentence."""
-    from IPython.display import Image, display
+    from IPython.display import display
+
+    display(picture(figure, alt))
+
+
+def picture(figure: Figure, alt: str, trim: bool = True):
+    """The PNG that `show` displays, as an IPython Image with its alternative text `alt` and its width in pixels.
+
+    trim: cut off empty margins, for which the figure is drawn twice.
+    """
+    from IPython.display import Image
 
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=100, bbox_inches="tight")
+    figure.savefig(png, format="png", dpi=100, bbox_inches="tight" if trim else None)
     width = int.from_bytes(png.getvalue()[16:20], "big")  # of the PNG, in pixels
-    display(Image(png.getvalue(), alt=alt, width=width))
+    return Image(png.getvalue(), alt=alt, width=width)
 
 
 def new_figure(title: str, width: float = 8, height: float = 3.2, columns: int = 1):
@@ -43,16 +53,19 @@ def digit_grid(images: torch.Tensor, title: str = "", columns: int = 16) -> Figu
     """Images (N, 1, 28, 28) in [0, 1] in rows of `columns`, ink on paper."""
     columns = min(columns, len(check_images(images, 1)))
     rows = math.ceil(len(images) / columns)
-    sheet = np.zeros((rows * 30, columns * 30))
+    figure = Figure(figsize=(0.55 * columns, 0.55 * rows + 0.35 * bool(title)), layout="constrained")
+    _draw_sheet(figure.subplots(), images, columns)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def _draw_sheet(axis, images, columns):
+    sheet = np.zeros((math.ceil(len(images) / columns) * 30, columns * 30))
     for i, image in enumerate(images.detach().cpu().numpy()):
         top, left = 30 * (i // columns) + 1, 30 * (i % columns) + 1
         sheet[top : top + 28, left : left + 28] = image[0]
-    figure = Figure(figsize=(0.55 * columns, 0.55 * rows + 0.35 * bool(title)), layout="constrained")
-    axis = figure.subplots()
     axis.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     axis.set_axis_off()
-    figure.suptitle(title, fontsize=11)
-    return figure
 
 
 def distributions(named: dict[str, np.ndarray], title: str) -> Figure:
@@ -112,7 +125,13 @@ def pair_tables(named: dict[str, np.ndarray], title: str, label: str) -> Figure:
 
 def loss_curves(history: Sequence, title: str = "Losses and verdicts by epoch") -> Figure:
     """Both losses, and what the discriminator thinks of real and of drawn images, from a sequence of Reports."""
-    figure, (left, right) = new_figure(title, width=9, columns=2)
+    figure, axes = new_figure(title, width=9, columns=2)
+    _draw_game(axes, history)
+    return figure
+
+
+def _draw_game(axes, history):
+    left, right = axes
     epochs = [report.epoch for report in history]
     for i, (name, label) in enumerate((("d_loss", "discriminator"), ("g_loss", "generator"))):
         left.plot(epochs, [getattr(r, name) for r in history], DASHES[i], color=COLOURS[i], label=label)
@@ -123,12 +142,17 @@ def loss_curves(history: Sequence, title: str = "Losses and verdicts by epoch") 
     right.set(xlabel="epoch", ylabel="probability of being real", ylim=(0, 1))
     left.legend(frameon=False)
     right.legend(frameon=False)
-    return figure
 
 
 def prior_curves(history: Sequence, n_bits: int, title: str = "What the bits cost each prior, by epoch") -> Figure:
     """The fitted prior's cost between that of a uniform, a product and a perfect model, from a sequence of Reports."""
     figure, axis = new_figure(title)
+    _draw_prior(axis, history, n_bits)
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _draw_prior(axis, history, n_bits):
     fitted = [report for report in history if not math.isnan(report.prior_cost)]
     lines = {
         "uniform": [n_bits * math.log(2)] * len(fitted),
@@ -139,7 +163,40 @@ def prior_curves(history: Sequence, n_bits: int, title: str = "What the bits cos
     for i, (name, costs) in enumerate(lines.items()):
         axis.plot([r.epoch for r in fitted], costs, DASHES[i], color=COLOURS[i], label=name)
     axis.set(xlabel="epoch", ylabel="cost of the bits (nats)")
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def training_panel(history: Sequence, n_bits: int, images: torch.Tensor, title: str, told_of_images: str) -> Figure:
+    """A training at one glance, from a sequence of Reports: the game, the prior's cost where one was fitted, images.
+
+    images (N, 1, 28, 28) in [0, 1] stand in rows of sixteen below the curves, under the line `told_of_images`. Its
+    places are fixed and not found by a layout, which takes longer than the drawing: it is drawn again and again.
+    """
+    with_prior = any(not math.isnan(report.prior_cost) for report in history)
+    columns = 3 if with_prior else 2
+    rows = math.ceil(len(images) / 16)
+    height = 3.2 + 0.6 * rows
+    figure = Figure(figsize=(9.6, height))
+    figure.suptitle(title, fontsize=11, y=1 - 0.1 / height, va="top")
+    bottom, top = (0.6 * rows + 0.75) / height, 1 - 0.4 / height
+    place = {"left": 0.06, "right": 0.99, "bottom": bottom, "top": top, "wspace": 0.28}
+    axes = figure.subplots(1, columns, gridspec_kw=place)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    _draw_game(axes[:2], history)
+    if with_prior:
+        _draw_prior(axes[2], history, n_bits)
+        bottom, most = axes[2].get_ylim()
+        axes[2].set_ylim(bottom, most + 0.3 * (most - bottom))  # room for the names above the lines
+        names = ("uniform", "best product", "fitted prior", "perfect model")
+        axes[2].legend(axes[2].lines, names, frameon=False, fontsize="small", ncols=2, loc="upper center")
+    for axis in axes:
+        axis.set_xlim(history[0].epoch - 0.5, history[-1].epoch + 0.5)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        for line in axis.lines:
+            line.set_marker("." if len(line.get_xdata()) == 1 else "")
+    sheet = figure.add_axes((0, 0, 1, 0.6 * rows / height))
+    _draw_sheet(sheet, images, 16)
+    sheet.set_title(told_of_images, fontsize=10)
     return figure
 
 

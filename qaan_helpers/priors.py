@@ -1,6 +1,7 @@
 """Priors over latent bits behind one protocol: uniform, product, Boltzmann machine, Born machine, perfect memory."""
 
 import math
+from collections.abc import Callable
 from numbers import Real
 from typing import Protocol, runtime_checkable
 
@@ -251,6 +252,8 @@ class QCBMPrior:
 
     n_qubits, layers, entanglement: of `qcbm_ansatz`; bases, execution: of `QCBM`; latent_dim is n, or 2n in two bases.
     optimizer, max_evaluations: of the first fit; refit_evaluations: of every later one.
+    on_evaluation: None, or what each fit calls as on_evaluation(evaluation, cost), so that fits inside a training can
+    be watched; set it at any time.
     Raises ValueError for arguments that cannot work, COBYLA budgets that cannot move among them.
     Source: Rudolph et al., arXiv:2012.03924.
     """
@@ -280,6 +283,7 @@ class QCBMPrior:
             if optimizer == "cobyla":
                 check_cobyla_budget(len(self.qcbm.angles), budget, name)
         self.last_fit: FitResult | None = None
+        self.on_evaluation: Callable[[int, float], None] | None = None
         self._fitted = False
 
     @property
@@ -287,12 +291,17 @@ class QCBMPrior:
         """Bits a sample: n qubits in one basis, 2n in two."""
         return self.qcbm.n_bits
 
+    @property
+    def budget(self) -> int:
+        """Evaluations of the cost that the next fit gets, or the one that runs."""
+        return self.refit_evaluations if self._fitted else self.max_evaluations
+
     def fit(self, bits: np.ndarray, **options) -> float:
         """Fit the circuit to bits (N, latent_dim); return its cost in nats, and keep the whole story in `last_fit`."""
-        budget = self.refit_evaluations if self._fitted else self.max_evaluations
         if self._fitted and self.optimizer == "cobyla":
             options = {"trust_radius": REFIT_TRUST_RADIUS} | options
-        self.last_fit = self.qcbm.fit(bits, self.optimizer, budget, **options)
+        options = {"callback": self.on_evaluation} | options
+        self.last_fit = self.qcbm.fit(bits, self.optimizer, self.budget, **options)
         self._fitted = True
         return self.last_fit.best_cost
 

@@ -155,6 +155,19 @@ class QAAN:
         n_samples = check_whole("n_samples", n_samples, most=MOST_IMAGES)
         return self.draw(self.latents(self.active_prior.sample(n_samples), self._noise))
 
+    def peek(self, n_samples: int = 64) -> torch.Tensor:
+        """Like `sample`, but all random numbers are put back: who only looks, changes nothing of what comes later.
+
+        A prior without state() and load_state() cannot be put back; a device is asked as by `sample`.
+        """
+        streams, prior = _copies(self._streams()), _prior_now(self)
+        try:
+            return self.sample(n_samples)
+        finally:
+            self._load_streams(streams)
+            if prior is not None:
+                _load_state(self.prior, prior, "prior")
+
     @torch.no_grad()
     def bits(self, images: torch.Tensor, seed: int | None = None) -> np.ndarray:
         """What the discriminator's hidden layer says of images (N, 1, 28, 28), as bits (N, latent_dim) uint8."""
@@ -344,13 +357,10 @@ class _Before:
 
     @classmethod
     def of(cls, gan):
-        """What there is now. A prior may have no state, or none before its first fit; it is then not undone."""
-        try:
-            prior = _copies(_named("prior", _arrays(gan.prior))) if hasattr(gan.prior, "load_state") else None
-        except Exception:
-            prior = None
+        """What there is now."""
         networks, streams = _copies(gan._networks()), _copies(gan._streams())
-        return cls(networks, streams, prior, gan._prior_fitted, gan.epoch, torch.is_grad_enabled())
+        grad = torch.is_grad_enabled()
+        return cls(networks, streams, _prior_now(gan), gan._prior_fitted, gan.epoch, grad)
 
     def put_back(self, gan, with_prior):
         """Undo what there is of an epoch; another interrupt meanwhile only makes this begin again."""
@@ -460,6 +470,14 @@ def _copies(tensors):
 def _arrays(prior):
     """A prior's state as tensors that share its memory."""
     return {name: torch.from_numpy(value) for name, value in prior.state().items()}
+
+
+def _prior_now(gan):
+    """A copy of the prior's state; None where it has no state, or none before its first fit: it is then not undone."""
+    try:
+        return _copies(_named("prior", _arrays(gan.prior))) if hasattr(gan.prior, "load_state") else None
+    except Exception:
+        return None
 
 
 def _load_state(prior, tensors, name):

@@ -41,6 +41,7 @@ FIGURES = {
     "pair_tables": lambda: plots.pair_tables({"real": np.eye(4), "drawn": np.ones((4, 4))}, "Pairs", "nats"),
     "loss_curves": lambda: plots.loss_curves(HISTORY),
     "prior_curves": lambda: plots.prior_curves(HISTORY, n_bits=6),
+    "training_panel": lambda: plots.training_panel(HISTORY, 6, real_digits()[:32], "Epoch 4", "32 digits"),
 }
 
 
@@ -72,7 +73,7 @@ def test_every_figure_can_be_drawn_small_and_has_a_title(name):
     assert len(set(Image.open(io.BytesIO(drawn)).convert("L").tobytes())) > 2  # not a blank sheet
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name != "digit_grid"])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("digit_grid", "training_panel")])
 def test_every_axis_says_what_it_measures(name):
     for axis in FIGURES[name]().axes:
         assert axis.get_ylabel()

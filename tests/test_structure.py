@@ -26,7 +26,9 @@ FLOOR = {
     "checks": -1,
     **dict.fromkeys(("mnist", "bits", "dcgan", "ansatz", "losses", "optimisers", "checkpoints"), 0),
     **dict.fromkeys(("execution", "devices", "metrics", "health"), 1),
-    **{"qcbm": 2, "priors": 3, "training": 4, "plots": 5, "notebook": 5, "exercises": 5, "sweep": 5, "__main__": 6},
+    **{"qcbm": 2, "priors": 3, "training": 4},
+    **dict.fromkeys(("plots", "notebook", "exercises", "sweep"), 5),
+    **dict.fromkeys(("__main__", "live"), 6),
 }
 BESIDE = {("losses", "bits"), ("devices", "execution")}
 # None: all of it
@@ -209,7 +211,7 @@ def test_qiskit_lives_in_three_modules_and_in_a_fourth_by_its_types():
 
 def test_pictures_are_drawn_in_plots_and_for_notebooks_only():
     assert importers_of("matplotlib") <= {"plots", "notebook"}
-    assert importers_of("IPython", "ipywidgets") <= {"plots", "notebook"}
+    assert importers_of("IPython", "ipywidgets") <= {"plots", "notebook", "live"}
 
 
 def test_the_quantum_side_knows_no_networks():
