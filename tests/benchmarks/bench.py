@@ -46,6 +46,30 @@ def installed(package: str) -> str | None:
         return None
 
 
+def told(figures: dict) -> str:
+    """The figures in a few lines of Markdown, as the README has them."""
+    rows = figures["rows"]
+    points = {row["shots"]: row for row in rows["evaluation"] if row["qubits"] == 10}
+    fits = {row["shots"]: row for row in rows["cobyla"] if row["qubits"] == 10}
+    gradient = next(row for row in rows["gradient"] if row["qubits"] == 8)
+    small, large = (row for row in rows["step"] if row["device"] == "cpu")
+    (epoch,), slope = rows["epoch"], rows["qubits"][-1]["slope"]
+    lines = [
+        f"{points[shots]['ours_ms']:.1f} ms for the cost of ten qubits at one point {how}, {points[shots]['ratio']:.0f} "
+        f"times as fast as building, transpiling and running anew; {fits[shots]['fit_ms']:.1f} ms in a fit, with SciPy"
+        for shots, how in (("exact", "exactly"), (2000, "from 2,000 shots"))
+    ]
+    lines += [
+        f"{gradient['ours_ms']:.0f} ms for a gradient of {gradient['angles']} angles by parameter shift, "
+        f"{gradient['ratio']:.0f} times as fast as point by point",
+        f"{small['ours_ms']:.0f} ms for a step of both networks at batch {small['batch']}, {large['ours_ms']:.0f} ms at "
+        f"{large['batch']}: {small['ratio']:.2f} and {large['ratio']:.2f} times as fast as the plain loop",
+        f"an epoch on {epoch['data']} takes {epoch['times']:.2f} times as long with the circuit as with coins",
+        f"past ten qubits, each one more multiplies the time by {2**slope:.1f}, and always the memory by 2",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
 def main() -> None:
     """Run what was asked for, print it, and write it where asked."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])

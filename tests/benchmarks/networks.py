@@ -68,7 +68,7 @@ def epoch(quick: bool = False):
     loops = {name: qh.train(gan, digits, epochs=99) for name, gan in gans.items()}
     next(loops["circuit"])  # the warm-up
     first = next(loops["circuit"])  # with the first fit, which is ten times as long as later ones
-    told = side_by_side({name: partial(next, loop) for name, loop in loops.items()}, 2 if quick else 5, "epochs")
+    told = side_by_side({name: partial(next, loop) for name, loop in loops.items()}, 2 if quick else 3, "epochs")
     row = {"data": f"{len(digits):,} images from {digits.source}", "device": str(gans["circuit"].device)}
     row |= row_of(told)
     later = [report.prior_seconds for report in gans["circuit"].history[2:]]

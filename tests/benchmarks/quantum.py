@@ -56,6 +56,8 @@ class Evaluation:
         self.bare_circuit = transpile(bare, self.simulator)
         self.binds = {parameter: [angle] for parameter, angle in zip(circuit.parameters, self.angles, strict=True)}
         self.found = self.readout()
+        self.qcbm = qh.QCBM(circuit, self.execution, seed=0)
+        self.start = self.qcbm.angles
 
     def naive(self):
         """The whole evaluation, as tutorials have it."""
@@ -84,7 +86,8 @@ class Evaluation:
 
     def fit(self):
         """A fit by COBYLA: its first simplex and some evaluations more."""
-        qh.QCBM(qh.qcbm_ansatz(self.n, LAYERS), self.execution, seed=0).fit(self.bits, max_evaluations=self.budget)
+        self.qcbm.angles = self.start
+        self.qcbm.fit(self.bits, max_evaluations=self.budget)
 
     @property
     def budget(self) -> int:
