@@ -55,15 +55,15 @@ def told(figures: dict) -> str:
     small, large = (row for row in rows["step"] if row["device"] == "cpu")
     (epoch,), slope = rows["epoch"], rows["qubits"][-1]["slope"]
     lines = [
-        f"{points[shots]['ours_ms']:.1f} ms for the cost of ten qubits at one point {how}, {points[shots]['ratio']:.0f} "
-        f"times as fast as building, transpiling and running anew; {fits[shots]['fit_ms']:.1f} ms in a fit, with SciPy"
+        f"{points[shots]['ours_ms']:.1f} ms for the cost of ten qubits at one point {how}, {points[shots]['ratio']:.0f}"
+        f" times as fast as building, transpiling and running anew; {fits[shots]['fit_ms']:.1f} ms in a fit, with SciPy"
         for shots, how in (("exact", "exactly"), (2000, "from 2,000 shots"))
     ]
     lines += [
         f"{gradient['ours_ms']:.0f} ms for a gradient of {gradient['angles']} angles by parameter shift, "
         f"{gradient['ratio']:.0f} times as fast as point by point",
-        f"{small['ours_ms']:.0f} ms for a step of both networks at batch {small['batch']}, {large['ours_ms']:.0f} ms at "
-        f"{large['batch']}: {small['ratio']:.2f} and {large['ratio']:.2f} times as fast as the plain loop",
+        f"{small['ours_ms']:.0f} ms for a step of both networks at batch {small['batch']}, {large['ours_ms']:.0f} ms at"
+        f" {large['batch']}: {small['ratio']:.2f} and {large['ratio']:.2f} times as fast as the plain loop",
         f"an epoch on {epoch['data']} takes {epoch['times']:.2f} times as long with the circuit as with coins",
         f"past ten qubits, each one more multiplies the time by {2**slope:.1f}, and always the memory by 2",
     ]
