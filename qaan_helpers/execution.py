@@ -131,7 +131,7 @@ class ExactRunner:
     def __init__(self, circuit, parameters):
         check_memory(circuit.num_qubits)
         self.n_qubits = circuit.num_qubits
-        self._simulator = AerSimulator(method="statevector", fusion_enable=False)
+        self._simulator = AerSimulator(method="statevector")
         ready = circuit.copy()
         ready.save_probabilities()
         self.circuit = _preset_for(self._simulator).run(ready)

@@ -555,6 +555,14 @@ def test_outcomes_of_one_two_and_three_octets(n_qubits, how):
     np.testing.assert_array_equal(bits, np.tile(ones[0], (20, 1)))
 
 
+def test_sixteen_qubits_where_aer_fuses_gates():
+    circuit = qh.qcbm_ansatz(16, 1, "linear")
+    angles = np.random.default_rng(3).normal(0, 1, (2, circuit.num_parameters))
+    found = qh.Exact().prepare(circuit, list(circuit.parameters)).probabilities(angles)
+    expected = [Statevector(circuit.assign_parameters(row)).probabilities() for row in angles]
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-14)
+
+
 # --- shots drawn from exact probabilities ---
 
 

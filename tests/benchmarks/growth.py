@@ -57,22 +57,21 @@ TOLD = """
 import time; started = time.perf_counter()
 {code}
 seconds = time.perf_counter() - started
-import resource, sys
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-print(seconds, peak)
+import psutil
+print(seconds, getattr(psutil.Process().memory_info(), "peak_wset", psutil.Process().memory_info().rss) / 2**20)
 """
 
 
 def imports(quick: bool = False):
-    """Seconds until something can be used in a fresh Python, and its peak memory."""
+    """Seconds until something can be used in a fresh Python, and the memory that it then has."""
     for name, code in IMPORTS.items():
         told = []
         for _ in range(1 if quick else 5):
             command = [sys.executable, "-c", TOLD.format(code=code)]
             printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             told.append([float(word) for word in printed.split()[-2:]])
-        seconds, peak = np.median(told, axis=0).tolist()
-        yield {"first": name, "seconds": seconds, "peak_MiB": peak}
+        seconds, memory = np.median(told, axis=0).tolist()
+        yield {"first": name, "seconds": seconds, "memory_MiB": memory}
 
 
 BENCHMARKS = {f.__name__: f for f in (qubits, layers, imports)}
