@@ -4,6 +4,7 @@ A notebook has a stub, `my_answer = ...`, and calls `check_…(my_answer)` below
 are in notebooks/solutions/.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,6 +38,143 @@ def judge(answer: Any, hints: Iterable[tuple[Callable[[Any], bool], str]], prais
 
 def _shape(answer):
     return np.asarray(answer, dtype=float).shape
+
+
+def _far(value, right, tolerance=1e-3):
+    """Whether a number, or a tensor of one, is none, or further off than the tolerance."""
+    return not abs(float(value) - right) <= tolerance
+
+
+def _lacks(answer, *keys):
+    return not isinstance(answer, dict) or set(answer) != set(keys)
+
+
+_FUNCTION = "Hand over the function itself: its name, without brackets."
+
+
+# 1 · Real digits as tensors
+
+
+def check_sevens(word) -> bool:
+    """Exercise 1 of notebook 1: coins for 7s against 7s, beside coins for three digits against three digits."""
+    words = ("smaller", "equal", "larger")
+    hints = [
+        (lambda w: w not in words, f"Answer with one of the words {', '.join(words)}."),
+        (
+            lambda w: w != "smaller",
+            "Each coin of the mixture is a compromise between three digits. Which compromises do coins for one digit "
+            "not have to make? And what can neither of them draw?",
+        ),
+    ]
+    return judge(word, hints, "One digit needs fewer compromises. The strokes are missing all the same.")
+
+
+def check_correlation(function) -> bool:
+    """Exercise 2 of notebook 1: a function of two arrays (N,) that returns their correlation."""
+    a, b = np.random.default_rng(0).normal(size=(2, 500))
+    b += 0.5 * a
+    right = float(np.corrcoef(a, b)[0, 1])
+    hints = [
+        (lambda f: not callable(f), _FUNCTION),
+        (lambda f: _far(f(a, a), 1), "What should come out for a pixel and itself? Divide by both spreads."),
+        (lambda f: _far(f(a, -a), -1), "Where one rises as the other falls, the correlation is −1: mind the sign."),
+        (lambda f: _far(f(a + 5, b), right), "Ink on average must not matter: take each one's mean away first."),
+        (lambda f: _far(f(2 * a, b), right), "Twice the brightness must not matter: divide by both spreads."),
+        (
+            lambda f: _far(f(a, b), right),
+            "For two arrays that have something in common it is not the mean product yet.",
+        ),
+    ]
+    return judge(function, hints, "Two pixels, one number, whatever their mean and contrast.")
+
+
+def check_scattered(answer) -> bool:
+    """Exercise 3 of notebook 1: the total correlation of eight pixels side by side and of scattered ones, and why."""
+    reasons = ("neighbours share a stroke", "far pixels share a stroke", "most pixels hold no ink")
+    keys = ("side by side", "scattered", "why")
+    hints = [
+        (lambda a: _lacks(a, *keys), f"A dictionary with the keys {', '.join(map(repr, keys))} is needed."),
+        (
+            lambda a: not 1 < a["side by side"] < 2.5,
+            "The eight pixels side by side are measured in the notebook; is yours a total correlation of bits (N, 8)?",
+        ),
+        (lambda a: not a["scattered"] >= 0, "A total correlation is never negative: is it entropies less entropy?"),
+        (
+            lambda a: not a["scattered"] < a["side by side"],
+            "Are yours well scattered? Draw rows from 5 to 22 and columns from 6 to 21, some other eight perhaps.",
+        ),
+        (lambda a: a["why"] not in reasons, f"For 'why', take one of: {'; '.join(reasons)}."),
+        (lambda a: a["why"] != reasons[0], "What do pixels that lie close together have in common in a real digit?"),
+    ]
+    return judge(answer, hints, "A stroke covers neighbours together. Far apart, the digit alone connects pixels.")
+
+
+# 2 · A generator and its critic
+
+
+def check_repeats(number) -> bool:
+    """Exercise 1 of notebook 2: how many different codes 256 draws from 256 equally likely ones show, on average."""
+    right = 256 * (1 - (1 - 1 / 256) ** 256)
+    hints = [
+        (lambda n: isinstance(n, bool) or float(n) != float(n), "A number is asked for."),
+        (lambda n: n > 240, "Do 256 draws never show a code twice? The coins know nothing of earlier draws."),
+        (
+            lambda n: _far(n, right, 12),
+            "One draw misses a given code with probability 255/256. How likely do all 256 draws miss it?",
+        ),
+    ]
+    return judge(number, hints, f"About {right:.0f}: the share 1/e of all codes is missed, though each is as likely.")
+
+
+def check_d_loss(function) -> bool:
+    """Exercise 2 of notebook 2: d_loss(on_real, on_drawn, smoothing), logits (N, 1) in, the mean surprise out."""
+    import torch
+
+    half, sure = torch.zeros(4, 1), torch.full((4, 1), 30.0)
+    some = torch.tensor([[-1.0], [0.5], [2.0], [0.1]])
+    right = _d_loss(some, some + 1, 0.2)
+    hints = [
+        (lambda f: not callable(f), _FUNCTION),
+        (lambda f: _far(f(sure, -sure, 0.0), 0), "A D that is sure of itself and right is not surprised at all."),
+        (lambda f: _far(f(half, half, 0.0), 2 * math.log(2)), "D saying one half has two surprises of log 2 to pay."),
+        (lambda f: _far(f(some, half, 0.0), _d_loss(some, half, 0.0)), "A mean over the images is asked for."),
+        (lambda f: _far(f(half - 30, -sure, 0.0), 30), "How large is the surprise where D calls a real image drawn?"),
+        (
+            lambda f: _far(f(some, some + 1, 0.2), right),
+            "With smoothing s real images are called 1 − s; drawn ones are still called 0.",
+        ),
+    ]
+    return judge(function, hints, "That is the first of the two losses, from the logits, as in `QAAN.step`.")
+
+
+def _d_loss(on_real, on_drawn, smoothing):
+    from torch.nn.functional import logsigmoid
+
+    real = (1 - smoothing) * logsigmoid(on_real) + smoothing * logsigmoid(-on_real)
+    return float(-(real.mean() + logsigmoid(-on_drawn).mean()))
+
+
+def check_smoothing(answer) -> bool:
+    """Exercise 3 of notebook 2: the lower landmark without smoothing, and the middle of D's verdicts both ways."""
+    keys = ("landmark", "with", "without")
+    hints = [
+        (lambda a: _lacks(a, *keys), f"A dictionary with the keys {', '.join(map(repr, keys))} is needed."),
+        (
+            lambda a: _far(a["landmark"], 0, 0.01),
+            "Without smoothing, what does an all-seeing D say of a real digit, and how surprised is it to be right?",
+        ),
+        (
+            lambda a: not (0.3 < a["with"] < 0.6 and 0.3 < a["without"] < 0.6),
+            "The middle lies halfway between D(x) and D(G(z)), averaged over the epochs: both are probabilities.",
+        ),
+        (
+            lambda a: not a["with"] < a["without"],
+            "Take the same seed and the same epochs for both. What would a confused D say, with and without smoothing?",
+        ),
+    ]
+    return judge(
+        answer, hints, "Without smoothing a confused D says one half, with it a little less: all verdicts move."
+    )
 
 
 # 3 · A circuit as a probability distribution
@@ -122,3 +260,73 @@ def _known(p, some):
 
 def _entropy(p):
     return float(-(p[p > 0] * np.log(p[p > 0])).sum())
+
+
+# 5 · The associative loop
+
+
+def check_product_p(number) -> bool:
+    """Exercise 1 of notebook 5: the probability that a product prior learns for each bit cut at its median."""
+    hints = [
+        (lambda p: not 0 <= p <= 1, "A probability is asked for, between 0 and 1."),
+        (
+            lambda p: _far(p, 0.5, 0.02),
+            "A product keeps one number for each bit, its share of ones. How many activations lie above their median?",
+        ),
+    ]
+    return judge(number, hints, "Each of its coins is fair: cut at the median, a product is the uniform prior again.")
+
+
+def check_learned_share(function) -> bool:
+    """Exercise 2 of notebook 5: of what there is to learn beyond a product, the share that the prior learned."""
+    from .training import Report
+
+    def share(f, cost, entropy=3.0, correlation=2.0):
+        return f(Report(1, 1.0, 1.0, 0.6, 0.4, cost, entropy, correlation, 1.0, 0.5))
+
+    hints = [
+        (lambda f: not callable(f), _FUNCTION),
+        (lambda f: _far(share(f, 3.0), 1), "A perfect model costs `bits_entropy`, and has learned all: a share of 1."),
+        (
+            lambda f: _far(share(f, 5.0), 0),
+            "The best product costs `bits_entropy + bits_correlation`, and has learned nothing of what bits share.",
+        ),
+        (lambda f: _far(share(f, 4.5, 3.0, 2.0), 0.25), "Between product and perfect model it is a straight line."),
+        (
+            lambda f: _far(share(f, 4.25, 3.5, 1.0), 0.25),
+            "How far is it from the one to the other? It differs by epoch: which field of a Report says it?",
+        ),
+        (lambda f: not share(f, 6.0) < 0, "A prior that is worse than a product has a share below 0: cut nothing off."),
+    ]
+    return judge(function, hints, "Costs of different epochs do not compare, as the bits change; these shares do.")
+
+
+def check_swapped_codes(answer) -> bool:
+    """Exercise 3 of notebook 5: Fréchet distances with the circuit's codes and with shuffled ones, and what follows."""
+    keys, words = ("circuit", "shuffled", "better"), ("circuit", "shuffled", "neither")
+    hints = [
+        (lambda a: _lacks(a, *keys), f"A dictionary with the keys {', '.join(map(repr, keys))} is needed."),
+        (
+            lambda a: min(len(a["circuit"]), len(a["shuffled"])) < 2,
+            "One draw tells nothing of chance: hand over lists with the distances of at least two draws each.",
+        ),
+        (
+            lambda a: not all(5 < d < 100 for d in [*a["circuit"], *a["shuffled"]]),
+            "These are not distances of this model's digits to as many real ones; draw 300 images or more each time, "
+            "with noise on the latents.",
+        ),
+        (lambda a: a["better"] not in words, f"For 'better', take one of: {', '.join(words)}."),
+        (
+            lambda a: a["better"] != _better(a),
+            "Compare the worst draw of one kind with the best of the other. Do they overlap? Small distances are good.",
+        ),
+    ]
+    praise = "That is what your numbers say. It is this generator that misses its codes; others may learn without them."
+    return judge(answer, hints, praise)
+
+
+def _better(answer):
+    circuit, shuffled = answer["circuit"], answer["shuffled"]
+    if max(circuit) < min(shuffled):
+        return "circuit"
+    return "shuffled" if max(shuffled) < min(circuit) else "neither"

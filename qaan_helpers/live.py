@@ -12,6 +12,7 @@ from ipywidgets import HTML, Button, HBox, IntProgress, Layout, VBox
 
 from . import health, metrics, plots
 from .mnist import Digits
+from .priors import UniformPrior
 from .training import QAAN, Report
 
 SHARE = 0.04  # of the time, that redrawing may take
@@ -40,6 +41,7 @@ class View:
         self.n_drawn, self.drawing_seconds = 0, 0.0
         self._controls, self._image = DisplayHandle(), DisplayHandle()
         self._learned = getattr(gan.prior, "prior", gan.prior)  # inside a mixed prior
+        self._n_bits = None if isinstance(gan.prior, UniformPrior) else gan.prior.latent_dim  # which learns nothing
         self._drawn_at = self._last_took = self._told_at = 0.0
         self._best = None
 
@@ -85,7 +87,8 @@ class View:
 
     def _draw(self, report):
         started = time.perf_counter()
-        shown = plots.picture(self._figure(), _alt(report), trim=False)
+        figure = self._figure()
+        shown = plots.picture(figure, _alt(report, with_prior=len(figure.axes) > 3), trim=False)
         self._image.update(shown) if self.picture else self._image.display(shown)
         self.picture, self.n_drawn = shown.data, self.n_drawn + 1
         self._drawn_at = time.perf_counter()
@@ -100,7 +103,7 @@ class View:
         told += f"differ {variety:.0%} as much as two real ones"
         last = self.gan.history[-1]
         title = f"Epoch {last.epoch}: D(x) {last.d_real:.2f}, D(G(z)) {last.d_fake:.2f}"
-        return plots.training_panel(self.gan.history, self.gan.prior.latent_dim, images, title, told)
+        return plots.training_panel(self.gan.history, images, title, told, self._n_bits)
 
     def _tell_epochs(self):
         self.epoch_bar.value = done = self.gan.epoch - self._first
@@ -133,8 +136,9 @@ class View:
             widget.close()
 
 
-def _alt(report):
+def _alt(report, with_prior):
+    cost = ", and what the bits cost the fitted prior" if with_prior else ""
     return (
         f"Curves until epoch {report.epoch}: losses of discriminator and generator, the discriminator's verdicts on "
-        "real and on drawn digits, the prior's cost where one learns; below them digits drawn from its codes."
+        f"real and on drawn digits{cost}; below them digits drawn from the prior's codes."
     )

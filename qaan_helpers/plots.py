@@ -165,13 +165,16 @@ def _draw_prior(axis, history, n_bits):
     axis.set(xlabel="epoch", ylabel="cost of the bits (nats)")
 
 
-def training_panel(history: Sequence, n_bits: int, images: torch.Tensor, title: str, told_of_images: str) -> Figure:
-    """A training at one glance, from a sequence of Reports: the game, the prior's cost where one was fitted, images.
+def training_panel(
+    history: Sequence, images: torch.Tensor, title: str, told_of_images: str, n_bits: int | None = None
+) -> Figure:
+    """A training at one glance, from a sequence of Reports: the game, and drawn images (N, 1, 28, 28) in [0, 1].
 
-    images (N, 1, 28, 28) in [0, 1] stand in rows of sixteen below the curves, under the line `told_of_images`. Its
-    places are fixed and not found by a layout, which takes longer than the drawing: it is drawn again and again.
+    The images stand below the curves in rows of sixteen, under the line `told_of_images`. With n_bits, the cost of the
+    bits is shown too, as soon as a prior was fitted to them. Places are fixed and not found by a layout, which takes
+    longer than the drawing: this is drawn again and again.
     """
-    with_prior = any(not math.isnan(report.prior_cost) for report in history)
+    with_prior = n_bits is not None and any(not math.isnan(report.prior_cost) for report in history)
     columns = 3 if with_prior else 2
     rows = math.ceil(len(images) / 16)
     height = 3.2 + 0.6 * rows

@@ -5,7 +5,9 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from qiskit import QuantumCircuit
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from qaan_helpers import exercises, qcbm_ansatz
 
@@ -18,8 +20,85 @@ def circuit(n_qubits, *gates):
     return built
 
 
+def pearson(a, b):
+    """The correlation of two arrays, in one of many ways."""
+    return np.mean((a - a.mean()) * (b - b.mean())) / (a.std() * b.std())
+
+
+def d_loss(on_real, on_drawn, smoothing):
+    on_both = torch.cat([on_real, on_drawn])
+    called = torch.cat([torch.full_like(on_real, 1 - smoothing), torch.zeros_like(on_drawn)])
+    return 2 * binary_cross_entropy_with_logits(on_both, called)
+
+
+def learned_share(report):
+    return 1 - (report.prior_cost - report.bits_entropy) / report.bits_correlation
+
+
+SCATTERED = {"side by side": 1.7, "scattered": 0.6, "why": "neighbours share a stroke"}
+SMOOTHING = {"landmark": 0.0, "with": 0.46, "without": 0.48}
+SWAPPED = {"circuit": [22.8, 21.1], "shuffled": [29.5, 29.9], "better": "circuit"}
+
 # check: (right answers, [(wrong answer, what its hint says)], what no hint may hold)
 CASES = {
+    "check_sevens": (
+        ["smaller"],
+        [("less", "one of the words"), ("larger", "compromise"), ("equal", "compromise")],
+        ["is smaller", "smaller."],
+    ),
+    "check_correlation": (
+        [pearson, lambda a, b: np.corrcoef(a, b)[0, 1]],
+        [
+            (0.7, "function itself"),
+            (lambda a, b: np.mean(a * b) + 1, "both spreads"),
+            (lambda a, b: abs(pearson(a, b)), "the sign"),
+            (lambda a, b: np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)), "mean away"),
+            (lambda a, b: pearson(a, b) ** 3, "mean away|mean product"),
+            (lambda a: a, "function.*both spreads"),
+        ],
+        ["corrcoef", ".std", "sqrt"],
+    ),
+    "check_scattered": (
+        [SCATTERED, SCATTERED | {"scattered": 0.1}],
+        [
+            (0.6, "a dictionary|A dictionary"),
+            ({"scattered": 0.6}, "dictionary"),
+            (SCATTERED | {"side by side": 7.0}, "measured in the notebook"),
+            (SCATTERED | {"scattered": -1}, "never negative"),
+            (SCATTERED | {"scattered": 1.9}, "well scattered"),
+            (SCATTERED | {"why": "because"}, "take one of"),
+            (SCATTERED | {"why": "most pixels hold no ink"}, "close together"),
+        ],
+        ["1.7", "smaller"],
+    ),
+    "check_repeats": (
+        [162, 160.0, np.float64(165)],
+        [(256, "never show a code twice"), (128, "255/256"), ("many", "type str"), (float("nan"), "number")],
+        ["162", "1/e", "63"],
+    ),
+    "check_d_loss": (
+        [d_loss, lambda *a: d_loss(*a).item()],
+        [
+            (0.69, "function itself"),
+            (lambda r, d, s: d_loss(d, r, s), "not surprised"),
+            (lambda r, d, s: d_loss(r, d, s) / 2, "two surprises"),
+            (lambda r, d, s: 4 * d_loss(r, d, s), "two surprises"),
+            (lambda r, d, s: d_loss(r[:1], d[:1], s), "mean over"),
+            (lambda r, d, s: d_loss(r, d, s).clamp(max=5), "real image drawn"),
+            (lambda r, d, s: d_loss(r, d, 0.0), "called 1 − s"),
+        ],
+        ["binary_cross_entropy", "logsigmoid", "log D"],
+    ),
+    "check_smoothing": (
+        [SMOOTHING],
+        [
+            ({"with": 0.4}, "dictionary"),
+            (SMOOTHING | {"landmark": 0.33}, "all-seeing"),
+            (SMOOTHING | {"with": 1.1}, "halfway"),
+            (SMOOTHING | {"with": 0.49}, "same seed"),
+        ],
+        ["is higher", "one half", " 0."],
+    ),
     "check_rxx_pi": (
         [[0, 0, 0, 1], np.array([0.0, 0, 0, 1])],
         [
@@ -71,6 +150,35 @@ CASES = {
             ({"kl": 0.25, "variation": 0.5, "error": "quarters"}, "squares"),
         ],
         ["0.25", "0.5", "root"],
+    ),
+    "check_product_p": (
+        [0.5, np.float32(0.4994)],
+        [(5.55, "between 0 and 1"), (0.7, "share of ones"), ("half", "type str")],
+        ["0.5", "half", "fair"],
+    ),
+    "check_learned_share": (
+        [learned_share],
+        [
+            (0.7, "function itself"),
+            (lambda r: r.prior_cost - r.bits_entropy, "has learned all"),
+            (lambda r: r.bits_entropy / r.prior_cost, "has learned nothing"),
+            (lambda r: learned_share(r) ** 2, "straight line"),
+            (lambda r: (5 - r.prior_cost) / 2, "which field"),
+            (lambda r: max(0, learned_share(r)), "cut nothing off"),
+        ],
+        ["prior_cost -", "/ "],
+    ),
+    "check_swapped_codes": (
+        [SWAPPED, {"circuit": [22, 26], "shuffled": [25, 29], "better": "neither"}],
+        [
+            ([22, 29], "dictionary"),
+            (SWAPPED | {"circuit": [22.8]}, "at least two draws"),
+            (SWAPPED | {"shuffled": [2950, 2990]}, "as many real ones"),
+            (SWAPPED | {"better": "both"}, "take one of"),
+            (SWAPPED | {"better": "neither"}, "overlap"),
+            (SWAPPED | {"circuit": [29.6, 29.7]}, "overlap"),
+        ],
+        ["21", "22."],
     ),
 }
 CHECKS = {name for name, _ in inspect.getmembers(exercises, inspect.isfunction) if name.startswith("check_")}

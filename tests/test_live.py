@@ -93,19 +93,22 @@ def test_a_prior_without_a_circuit_needs_no_second_bar(kind):
     for _ in view.watch(train(gan, 1)):
         assert view.fit_bar not in [child for row in view._box.children for child in row.children]
         assert view.epoch_bar in view._box.children[0].children
+        assert len(view._figure().axes) == 3
+    list(train(gan, 1))  # now both have been fitted, but the one has learned nothing
+    assert len(view._figure().axes) == (3 if kind == "uniform" else 4)
 
 
 def test_the_panel_shows_the_curves_the_images_and_what_is_said_of_them():
     gan = small()
     for _ in train(gan):
         pass
-    figure = plots.training_panel(gan.history, 2, gan.peek(20), "A title", "of the digits")
+    figure = plots.training_panel(gan.history, gan.peek(20), "A title", "of the digits", 2)
     losses, verdicts, cost, sheet = figure.axes
     assert list(losses.lines[1].get_ydata()) == [report.g_loss for report in gan.history]
     assert list(verdicts.lines[0].get_ydata()) == [report.d_real for report in gan.history]
     assert list(cost.lines[2].get_ydata()) == [report.prior_cost for report in gan.history[1:]]
     assert sheet.images[0].get_array().shape == (60, 480) and sheet.get_title() == "of the digits"
-    alone = plots.training_panel(gan.history[:1], 2, gan.peek(20), "A title", "of the digits")
+    alone = plots.training_panel(gan.history[:1], gan.peek(20), "A title", "of the digits", 2)
     assert len(alone.axes) == 3  # nothing was fitted yet
     assert {line.get_marker() for line in alone.axes[0].lines} == {"."}  # a line of one point is not seen
     for axis in (losses, verdicts, cost):

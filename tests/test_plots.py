@@ -41,7 +41,7 @@ FIGURES = {
     "pair_tables": lambda: plots.pair_tables({"real": np.eye(4), "drawn": np.ones((4, 4))}, "Pairs", "nats"),
     "loss_curves": lambda: plots.loss_curves(HISTORY),
     "prior_curves": lambda: plots.prior_curves(HISTORY, n_bits=6),
-    "training_panel": lambda: plots.training_panel(HISTORY, 6, real_digits()[:32], "Epoch 4", "32 digits"),
+    "training_panel": lambda: plots.training_panel(HISTORY, real_digits()[:32], "Epoch 4", "32 digits", 6),
 }
 
 
