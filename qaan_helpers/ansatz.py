@@ -51,3 +51,18 @@ def qcbm_ansatz(
         for pair in pairs:
             circuit.rxx(next(next_angle), *pair)
     return circuit
+
+
+def angle_names(circuit: QuantumCircuit) -> list[str]:
+    """Say for each of the circuit's angles, in their order, where it acts: "θ[8]: RZ on qubit 0".
+
+    An angle that several gates share is named by the first of them.
+    """
+    gates = {}
+    for instruction in circuit.data:
+        qubits = [str(circuit.find_bit(qubit).index) for qubit in instruction.qubits]
+        place = f"qubit {qubits[0]}" if len(qubits) == 1 else f"qubits {' and '.join(qubits)}"
+        for expression in instruction.params:
+            for parameter in getattr(expression, "parameters", ()):
+                gates.setdefault(parameter, f"{parameter.name}: {instruction.operation.name.upper()} on {place}")
+    return [gates[parameter] for parameter in circuit.parameters]

@@ -33,6 +33,16 @@ def from_index(index: np.ndarray, n_bits: int) -> np.ndarray:
     return ((np.asarray(index, dtype=np.int64)[:, None] >> np.arange(n_bits)) & 1).astype(np.uint8)
 
 
+def draw(probabilities: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw bits (n_samples, n) uint8 from a distribution (2ⁿ,), index as in `to_index`; it need not sum to 1 exactly.
+
+    The same numbers from `rng` give the same bits until their states' probabilities move.
+    """
+    cumulative = np.cumsum(probabilities)
+    drawn = np.searchsorted(cumulative, rng.random(n_samples) * cumulative[-1], side="right")
+    return from_index(drawn, len(probabilities).bit_length() - 1)
+
+
 def _rows(bits):
     bits = np.asarray(bits)
     if bits.ndim != 2:

@@ -85,10 +85,14 @@ def bundled(name: str) -> Path:
 
     Raises ValueError for a name that is none of theirs.
     """
-    names = sorted(path.name for path in BUNDLED.iterdir() if path.is_dir())
-    if name not in names:
-        raise ValueError(f"name is {name!r}; the models that come along are {', '.join(map(repr, names))}")
+    if name not in bundled_names():
+        raise ValueError(f"name is {name!r}; the models that come along are {', '.join(map(repr, bundled_names()))}")
     return BUNDLED / name
+
+
+def bundled_names() -> list[str]:
+    """The names of the models that come with the package, in alphabetical order."""
+    return sorted(path.name for path in BUNDLED.iterdir() if path.is_dir())
 
 
 def versions() -> dict[str, str]:

@@ -21,7 +21,7 @@ from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel
 
-from .bits import from_index
+from .bits import draw, from_index
 from .checks import check_whole
 
 CHUNK_BYTES = 2**28  # of probabilities held at once when many rows of angles run in one call
@@ -154,9 +154,7 @@ class ExactRunner:
 
     def sample(self, angles, n_samples, rng) -> np.ndarray:
         """Draw bits (n_samples, n) uint8 from the Born distribution of one row of angles (P,)."""
-        cumulative = np.cumsum(self._run(angles[None])[0])
-        drawn = np.searchsorted(cumulative, rng.random(n_samples) * cumulative[-1], side="right")
-        return from_index(drawn, self.n_qubits)
+        return draw(self._run(angles[None])[0], n_samples, rng)
 
 
 class DrawnRunner(ExactRunner):

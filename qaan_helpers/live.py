@@ -88,7 +88,7 @@ class View:
     def _draw(self, report):
         started = time.perf_counter()
         figure = self._figure()
-        shown = plots.picture(figure, _alt(report, with_prior=len(figure.axes) > 3), trim=False)
+        shown = plots.picture(figure, _alt(report, with_prior=len(figure.axes) > 3), tight=False)
         self._image.update(shown) if self.picture else self._image.display(shown)
         self.picture, self.n_drawn = shown.data, self.n_drawn + 1
         self._drawn_at = time.perf_counter()

@@ -124,9 +124,15 @@ def kernel_distance(images: torch.Tensor, reference: torch.Tensor) -> float:
         return metric.compute()[0].item()
 
 
+def recognise(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The digit (N,) int64 that the classifier sees in each image (N, 1, 28, 28), and how probable it finds it (N,)."""
+    logits = torch.cat([digit_classifier()(part) for part in _parts(images, least=1)])
+    return logits.argmax(1), logits.softmax(1).amax(1)
+
+
 def class_coverage(images: torch.Tensor) -> dict[int, float]:
     """The share of images (N, 1, 28, 28) that the classifier takes for each digit 0–9; the shares sum to 1."""
-    named = torch.cat([digit_classifier()(part).argmax(1) for part in _parts(images, least=1)])
+    named, _ = recognise(images)
     return dict(enumerate((torch.bincount(named, minlength=10) / len(named)).tolist()))
 
 
@@ -173,7 +179,7 @@ def nearest_distance(images: torch.Tensor, reference: torch.Tensor) -> torch.Ten
 
 def confidence(images: torch.Tensor) -> float:
     """The mean probability that the classifier gives the digit it sees in images (N, 1, 28, 28)."""
-    return torch.cat([digit_classifier()(part).softmax(1).amax(1) for part in _parts(images, least=1)]).mean().item()
+    return recognise(images)[1].mean().item()
 
 
 def _parts(images, least=2):

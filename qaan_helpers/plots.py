@@ -12,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
+from .bits import to_index
 from .dcgan import check_images
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 2)), "-")
+CELL = (34, 42)  # pixels of a digit with its label beneath: width and height
+INCH = 1 / 40  # a pixel of a digit in such a cell, in inches
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -26,17 +30,24 @@ def show(figure: Figure, alt: str) -> None:
     display(picture(figure, alt))
 
 
-def picture(figure: Figure, alt: str, trim: bool = True):
-    """The PNG that `show` displays, as an IPython Image with its alternative text `alt` and its width in pixels.
-
-    trim: cut off empty margins, for which the figure is drawn twice.
-    """
+def picture(figure: Figure, alt: str, tight: bool = True):
+    """The PNG that `show` displays, as an IPython Image with its alternative text `alt` and its width in pixels."""
     from IPython.display import Image
 
+    png = to_png(figure, tight)
+    return Image(png, alt=alt, width=png_width(png))
+
+
+def to_png(figure: Figure, tight: bool = True) -> bytes:
+    """The figure as a PNG, cut to what is drawn; tight=False keeps its whole size, and takes half the time."""
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=100, bbox_inches="tight" if trim else None)
-    width = int.from_bytes(png.getvalue()[16:20], "big")  # of the PNG, in pixels
-    return Image(png.getvalue(), alt=alt, width=width)
+    figure.savefig(png, format="png", dpi=100, bbox_inches="tight" if tight else None)
+    return png.getvalue()
+
+
+def png_width(png: bytes) -> int:
+    """The width of a PNG in pixels, as its header has it."""
+    return int.from_bytes(png[16:20], "big")
 
 
 def new_figure(title: str, width: float = 8, height: float = 3.2, columns: int = 1):
@@ -49,23 +60,135 @@ def new_figure(title: str, width: float = 8, height: float = 3.2, columns: int =
     return figure, axes
 
 
-def digit_grid(images: torch.Tensor, title: str = "", columns: int = 16) -> Figure:
-    """Images (N, 1, 28, 28) in [0, 1] in rows of `columns`, ink on paper."""
+def digit_grid(images: torch.Tensor, title: str = "", columns: int = 16, greys: int = 256) -> Figure:
+    """Images (N, 1, 28, 28) in [0, 1] in rows of `columns`, ink on paper; with few `greys` the file is a third."""
     columns = min(columns, len(check_images(images, 1)))
     rows = math.ceil(len(images) / columns)
     figure = Figure(figsize=(0.55 * columns, 0.55 * rows + 0.35 * bool(title)), layout="constrained")
-    _draw_sheet(figure.subplots(), images, columns)
+    _draw_sheet(figure.subplots(), images, columns, greys)
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _draw_sheet(axis, images, columns):
+def _draw_sheet(axis, images, columns, greys=256):
     sheet = np.zeros((math.ceil(len(images) / columns) * 30, columns * 30))
     for i, image in enumerate(images.detach().cpu().numpy()):
         top, left = 30 * (i // columns) + 1, 30 * (i % columns) + 1
         sheet[top : top + 28, left : left + 28] = image[0]
+    sheet = sheet if greys == 256 else np.round(sheet * (greys - 1)) / (greys - 1)
     axis.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     axis.set_axis_off()
+
+
+def code_label(bits: np.ndarray) -> str:
+    """The bits (n,) of one code as text, bit 0 on the left, in groups of four and at most two groups a line."""
+    text = "".join(str(int(bit)) for bit in bits)
+    groups = [text[start : start + 4] for start in range(0, len(text), 4)]
+    return "\n".join(" ".join(groups[start : start + 2]) for start in range(0, len(groups), 2))
+
+
+def labelled_digits(
+    images: torch.Tensor, labels: Sequence[str], title: str = "", columns: int = 9, framed: Sequence[int] = ()
+) -> Figure:
+    """Images (N, 1, 28, 28) in rows of `columns`, each with its label beneath; those that `framed` numbers are."""
+    columns = min(columns, len(images))
+    width, height = _cells(len(images), columns)
+    head = 0.35 * bool(title)
+    figure = Figure(figsize=(width, height + head))
+    _draw_labelled(_place(figure, 0, 0, width, height), images, labels, columns, framed)
+    figure.suptitle(title, fontsize=11, y=1 - 0.1 / (height + head), va="top")
+    return figure
+
+
+def digit_and_others(
+    image: torch.Tensor,
+    label: str,
+    others: torch.Tensor,
+    labels: Sequence[str],
+    title: str,
+    columns: int = 4,
+    framed: Sequence[int] = (),
+) -> Figure:
+    """One image (1, 28, 28) large, and beside it `others` (N, 1, 28, 28), small, each with its label beneath."""
+    columns = min(columns, len(others))
+    width, height = _cells(len(others), columns)
+    big = max(height, 1.6)
+    figure = Figure(figsize=(big + 0.3 + width, big + 0.35))
+    axis = _place(figure, 0, 0, big, big)
+    axis.imshow(image[0].detach().cpu().numpy(), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axis.set(xlim=(-3.5, 30.5), ylim=(33.5, -0.5))
+    axis.text(13.5, 28.5, label, ha="center", va="top", size=10, family="monospace")
+    axis.set_axis_off()
+    _draw_labelled(_place(figure, big + 0.3, (big - height) / 2, width, height), others, labels, columns, framed)
+    figure.suptitle(title, fontsize=11, y=1 - 0.1 / (big + 0.35), va="top")
+    return figure
+
+
+def distributions_and_digits(
+    named: dict[str, tuple[np.ndarray, np.ndarray, torch.Tensor]], title: str, top: float = 0, columns: int = 8
+) -> Figure:
+    """For each name a distribution over codes, codes drawn from it, and beneath it the digits of these codes.
+
+    named: name to (probabilities (2ⁿ,), codes (N, n), images (N, 1, 28, 28)). A ring marks each code that was drawn.
+    top: what the scale of probabilities reaches at least, so that pictures can be compared.
+    """
+    codes = next(iter(named.values()))[1]
+    columns = min(columns, len(codes))
+    width, height = _cells(len(codes), columns)
+    top = max(top, *(p.max() for p, _, _ in named.values()))
+    left, gap, bars, under, head = 0.75, 0.3, 1.9, 0.55, 0.85
+    size = (left + (width + gap) * len(named), height + under + bars + head)
+    figure = Figure(figsize=size)
+    for i, (name, (p, drawn, images)) in enumerate(named.items()):
+        x = left + i * (width + gap)
+        axis = _place(figure, x, height + under, width, bars)
+        _draw_distribution(axis, p, to_index(drawn), 1.1 * top)
+        figure.text((x + width / 2) / size[0], 1 - 0.72 / size[1], name, ha="center", size=10)  # faster than a title
+        if i == 0:
+            axis.set_ylabel("probability")
+        else:
+            axis.tick_params(labelleft=False)
+        _draw_labelled(_place(figure, x, 0, width, height), images, [code_label(code) for code in drawn], columns)
+    anchor = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - 0.25 / size[1])}
+    figure.legend(handles=figure.axes[0].get_legend_handles_labels()[0], frameon=False, fontsize=9, ncols=3, **anchor)
+    figure.suptitle(title, fontsize=11, y=1 - 0.08 / size[1], va="top")
+    return figure
+
+
+def _cells(n, columns):
+    """Width and height in inches of `n` labelled digits in rows of `columns`."""
+    return columns * CELL[0] * INCH, math.ceil(n / columns) * CELL[1] * INCH
+
+
+def _place(figure, left, bottom, width, height):
+    """Axes at a place given in inches: nothing is left to lay out, which saves half the time of a picture."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
+
+
+def _draw_labelled(axis, images, labels, columns, framed=()):
+    width, height = CELL
+    rows = math.ceil(len(images) / columns)
+    sheet = np.zeros((rows * height, columns * width))
+    for i, (image, label) in enumerate(zip(images.detach().cpu().numpy(), labels, strict=True)):
+        top, left = height * (i // columns) + 2, width * (i % columns) + 3
+        sheet[top : top + 28, left : left + 28] = image[0]
+        weight = "bold" if i in framed else "normal"
+        axis.text(left + 13.5, top + 30, label, ha="center", va="top", size=7, family="monospace", weight=weight)
+        if i in framed:
+            axis.add_patch(Rectangle((left - 1.5, top - 1.5), 30, 30, fill=False, linewidth=1.5))
+    axis.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axis.set_axis_off()
+
+
+def _draw_distribution(axis, p, drawn, top):
+    axis.stairs(p, np.arange(len(p) + 1) - 0.5, fill=True, color=COLOURS[0], label="chance of each code")
+    axis.axhline(1 / len(p), color="black", linewidth=0.8, linestyle=DASHES[2], label="if all were alike")
+    ring = {"markerfacecolor": "white", "markeredgecolor": "black", "markersize": 5}
+    axis.plot(drawn, p[drawn], "o", **ring, clip_on=False, label="drawn below")
+    axis.set(xlim=(-0.5, len(p) - 0.5), ylim=(0, top), xlabel="code, read as a number")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)
 
 
 def distributions(named: dict[str, np.ndarray], title: str) -> Figure:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 from qiskit.quantum_info import Statevector
 
 import qaan_helpers as qh
-from qaan_helpers.ansatz import entangled_pairs
+from qaan_helpers.ansatz import angle_names, entangled_pairs
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,23 @@ def test_refuses_sizes_that_are_not_whole_numbers_of_one_or_more(name, value):
 def test_refuses_an_unknown_entanglement_and_names_the_known():
     with pytest.raises(ValueError, match="'ring'; choose one of 'full', 'linear', 'none'"):
         qh.qcbm_ansatz(4, entanglement="ring")
+
+
+def test_angles_are_named_by_gate_and_qubits_in_their_order():
+    names = angle_names(qh.qcbm_ansatz(3, layers=2, entanglement="linear"))
+    assert names[:8] == [
+        *("θ[0]: RX on qubit 0", "θ[1]: RX on qubit 1", "θ[2]: RX on qubit 2"),
+        *("θ[3]: RZ on qubit 0", "θ[4]: RZ on qubit 1", "θ[5]: RZ on qubit 2"),
+        *("θ[6]: RXX on qubits 0 and 1", "θ[7]: RXX on qubits 1 and 2"),
+    ]
+    assert len(names) == 16 and names[8] == "θ[8]: RX on qubit 0" and names[15] == "θ[15]: RXX on qubits 1 and 2"
+
+
+def test_angle_names_follow_the_circuits_order_and_pass_over_fixed_angles():
+    late, early = Parameter("b"), Parameter("a")  # the circuit sorts its parameters by name
+    circuit = QuantumCircuit(2)
+    circuit.rx(late, 1)
+    circuit.ry(0.5, 0)
+    circuit.rz(2 * early, 0)
+    circuit.rz(early, 1)
+    assert angle_names(circuit) == ["a: RZ on qubit 0", "b: RX on qubit 1"]

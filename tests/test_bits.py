@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import qaan_helpers as qh
-from qaan_helpers.bits import check_bits
+from qaan_helpers.bits import check_bits, draw
 
 LN2 = math.log(2)
 EVERY_CODE = qh.from_index(np.arange(16), 4)
@@ -150,3 +150,31 @@ def test_mutual_information_of_pairs_with_entropies_on_the_diagonal():
 
 def test_parity_hides_from_pairs():
     np.testing.assert_allclose(qh.mutual_information(PARITY), LN2 * np.eye(3), atol=1e-12)
+
+
+# --- drawing from a distribution ---
+
+
+def test_draws_are_as_frequent_as_their_probabilities_in_our_bit_order():
+    p = np.array([0.1, 0.6, 0.0, 0.3])
+    codes = draw(p, 20_000, np.random.default_rng(0))
+    assert codes.shape == (20_000, 2) and codes.dtype == np.uint8
+    assert np.bincount(qh.to_index(codes), minlength=4) / 20_000 == pytest.approx(p, abs=0.015)
+
+
+def test_draws_are_the_rngs_and_change_only_where_probability_moves():
+    p, moved = np.full(8, 1 / 8), np.full(8, 1 / 8)
+    moved[6:] = 0.1, 0.15
+    first, again, after = (draw(q, 500, np.random.default_rng(3)) for q in (p, p, moved))
+    assert np.array_equal(first, again)
+    changed = np.unique(qh.to_index(first[(first != after).any(1)]))
+    assert changed.tolist() == [6]
+    assert not np.array_equal(first, draw(p, 500, np.random.default_rng(4)))
+
+
+def test_a_distribution_that_sums_to_not_quite_one_never_draws_beyond_its_states():
+    class Highest:
+        def random(self, n):
+            return np.full(n, 1 - 1e-16)
+
+    assert qh.to_index(draw(np.full(4, 0.2499999), 3, Highest())).tolist() == [3, 3, 3]

@@ -50,6 +50,10 @@ def test_the_card_has_what_was_measured(name):
     assert qh.frechet_distance(images, test) == pytest.approx(distance, rel=0.15)
 
 
+def test_names_are_those_of_the_folders_in_order():
+    assert checkpoints.bundled_names() == NAMES
+
+
 def test_another_name_is_refused():
     with pytest.raises(ValueError, match="name is 'mine'; the models that come along are 'qcbm_379"):
         qh.bundled("mine")

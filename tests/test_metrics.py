@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from scipy.linalg import sqrtm
 
 import qaan_helpers as qh
-from qaan_helpers.metrics import WEIGHTS, digit_classifier
+from qaan_helpers.metrics import WEIGHTS, digit_classifier, recognise
 
 SCORES = (qh.inception_score, qh.class_coverage, qh.confidence, qh.class_balance, qh.distinct_images)
 DISTANCES = (qh.frechet_distance, qh.kernel_distance, qh.nearest_distance)
@@ -266,3 +266,12 @@ def test_scores_repeat(real):
     assert qh.inception_score(real) == first
     assert qh.frechet_distance(real[:99], real) == qh.frechet_distance(real[:99], real)
     assert qh.kernel_distance(real[:99], real) == qh.kernel_distance(real[:99], real)
+
+
+def test_recognise_names_each_image_and_says_how_sure_it_is(all_digits):
+    digits, sure = recognise(all_digits.images[:450])
+    chances = digit_classifier()(all_digits.images[:450]).softmax(1)
+    assert (digits == all_digits.labels[:450]).float().mean() > 0.97
+    assert digits.dtype == torch.int64 and digits.shape == sure.shape == (450,)
+    assert torch.allclose(sure, chances[torch.arange(450), digits]) and (sure <= 1).all()
+    assert sure.mean().item() == pytest.approx(qh.confidence(all_digits.images[:450]))

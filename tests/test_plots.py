@@ -28,6 +28,13 @@ def images():
     return real_digits()
 
 
+def born(n=8, states=16, seed=0):
+    """A distribution over codes, some of them, and an image for each."""
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(states))
+    return p, qh.from_index(rng.integers(states, size=n), states.bit_length() - 1), real_digits()[:n]
+
+
 def report(epoch, cost=math.nan, bits_entropy=math.nan, correlation=math.nan):
     return qh.Report(epoch, 1.0 + epoch, 2.0 + epoch, 0.6, 0.3, cost, bits_entropy, correlation, 1.0, 0.5)
 
@@ -42,7 +49,11 @@ FIGURES = {
     "loss_curves": lambda: plots.loss_curves(HISTORY),
     "prior_curves": lambda: plots.prior_curves(HISTORY, n_bits=6),
     "training_panel": lambda: plots.training_panel(HISTORY, real_digits()[:32], "Epoch 4", "32 digits", 6),
+    "labelled_digits": lambda: plots.labelled_digits(real_digits()[:18], ["0101"] * 18, "Labelled", 9, framed=[3]),
+    "digit_and_others": lambda: plots.digit_and_others(real_digits()[0], "01", real_digits()[1:9], ["x"] * 8, "One"),
+    "distributions_and_digits": lambda: plots.distributions_and_digits({"circuit": born()}, "Born"),
 }
+DIGITS_ONLY = ("digit_grid", "labelled_digits", "digit_and_others")
 
 
 def png(figure):
@@ -73,9 +84,9 @@ def test_every_figure_can_be_drawn_small_and_has_a_title(name):
     assert len(set(Image.open(io.BytesIO(drawn)).convert("L").tobytes())) > 2  # not a blank sheet
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("digit_grid", "training_panel")])
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in DIGITS_ONLY])
 def test_every_axis_says_what_it_measures(name):
-    for axis in FIGURES[name]().axes:
+    for axis in [axis for axis in FIGURES[name]().axes if axis.axison]:
         assert axis.get_ylabel()
         assert axis.get_xlabel() or axis.get_label() == "<colorbar>"
 
@@ -201,6 +212,95 @@ def test_prior_curves_show_the_fitted_epochs_between_their_bounds():
 
 def test_prior_curves_of_a_history_without_fits_can_be_drawn():
     assert png(plots.prior_curves([report(1)], n_bits=6))
+
+
+def cells(axis, n, columns):
+    """The digits that labelled cells hold, cut from their sheet."""
+    (sheet,) = [image.get_array() for image in axis.images]
+    width, height = plots.CELL
+    corners = [(height * (i // columns) + 2, width * (i % columns) + 3) for i in range(n)]
+    return sheet, [sheet[top : top + 28, left : left + 28] for top, left in corners]
+
+
+def texts(axis):
+    return [text.get_text() for text in axis.texts]
+
+
+def test_few_greys_are_hardly_seen_and_make_a_smaller_file(images):
+    many, few = (plots.digit_grid(images[:64], "digits", greys=greys) for greys in (256, 16))
+    one, other = (figure.axes[0].images[0].get_array() for figure in (many, few))
+    assert len(np.unique(other)) <= 16 and np.abs(one - other).max() <= 0.5 / 15 + 1e-6
+    assert len(png(few)) < 0.8 * len(png(many))
+
+
+def test_code_label_reads_bit_0_first_in_groups_of_four():
+    assert plots.code_label(np.array([1, 0, 0, 0])) == "1000"
+    assert plots.code_label([1, 0, 0, 0, 0, 1, 1]) == "1000 011"
+    assert plots.code_label(np.array([1, 0] * 5, dtype=bool)) == "1010 1010\n10"
+
+
+def test_labelled_digits_stand_above_their_labels_and_some_in_frames(images):
+    labels = [f"digit {i}" for i in range(7)]
+    (axis,) = plots.labelled_digits(images[:7], labels, "title", columns=3, framed=[4]).axes
+    sheet, found = cells(axis, 7, 3)
+    assert all(np.allclose(cell, images[i, 0]) for i, cell in enumerate(found))
+    assert sheet.sum() == pytest.approx(images[:7].sum().item(), rel=1e-4)
+    assert texts(axis) == labels
+    assert [text.get_weight() for text in axis.texts] == ["bold" if i == 4 else "normal" for i in range(7)]
+    (frame,) = axis.patches
+    middle = frame.get_x() + frame.get_width() / 2, frame.get_y() + frame.get_height() / 2
+    assert abs(middle[0] - axis.texts[4].get_position()[0]) < 1  # around the fifth digit,
+    assert frame.get_y() + frame.get_height() < axis.texts[4].get_position()[1]  # and not through its label
+
+
+def test_labelled_digits_need_a_label_each(images):
+    with pytest.raises(ValueError, match="zip"):
+        plots.labelled_digits(images[:3], ["a", "b"])
+
+
+def test_digit_and_others_shows_the_one_large(images):
+    big, small = plots.digit_and_others(images[0], "me", images[1:6], list("abcde"), "title", 4, framed=[1]).axes
+    assert np.allclose(big.images[0].get_array(), images[0, 0])
+    assert all(np.allclose(cell, images[1 + i, 0]) for i, cell in enumerate(cells(small, 5, 4)[1]))
+    assert (texts(big), texts(small)) == (["me"], list("abcde"))
+    assert len(small.patches) == 1
+    across = {axis: axis.get_window_extent().width / np.ptp(axis.get_xlim()) for axis in (big, small)}
+    assert across[big] > 1.4 * across[small]  # screen dots for a dot of the digit
+
+
+def test_distributions_and_digits_put_rings_on_the_bars_of_the_codes_below():
+    named = {"before": born(6, 8, seed=1), "after": born(6, 8, seed=2)}
+    figure = plots.distributions_and_digits(named, "title", top=0.9, columns=3)
+    for (p, codes, digits), axis, below in zip(named.values(), figure.axes[::2], figure.axes[1::2], strict=True):
+        (bars,) = [patch for patch in axis.patches if patch.get_label() == "chance of each code"]
+        assert np.allclose(bars.get_data().values, p) and len(bars.get_data().edges) == 9
+        shown = lines(axis)
+        states = qh.to_index(codes)
+        assert shown["drawn below"] == (states.tolist(), p[states].tolist())
+        assert set(shown["if all were alike"][1]) == {1 / 8}
+        assert axis.get_ylim() == pytest.approx((0, 0.99))
+        assert texts(below) == [plots.code_label(code) for code in codes]
+        assert all(np.allclose(cell, digits[i, 0]) for i, cell in enumerate(cells(below, 6, 3)[1]))
+    assert {"before", "after"} <= {text.get_text() for text in figure.texts}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        *("chance of each code", "if all were alike", "drawn below")
+    ]
+
+
+def test_distributions_and_digits_share_a_scale_that_holds_the_highest():
+    low, high = (np.full(8, 1 / 8), *born(4, 8)[1:]), (np.eye(8)[3], *born(4, 8)[1:])
+    figure = plots.distributions_and_digits({"low": low, "high": high}, "title", top=0.2, columns=4)
+    assert [axis.get_ylim() for axis in figure.axes[::2]] == [pytest.approx((0, 1.1))] * 2
+
+
+def test_a_png_keeps_the_figures_size_or_is_cut_to_what_is_drawn(images):
+    figure = plots.digit_and_others(images[0], "me", images[1:6], list("abcde"), "title")
+    whole = plots.to_png(figure, tight=False)
+    with Image.open(io.BytesIO(whole)) as drawn:
+        assert drawn.size == tuple(round(100 * inches) for inches in figure.get_size_inches())
+        assert plots.png_width(whole) == drawn.width
+    with Image.open(io.BytesIO(plots.to_png(figure))) as cut:
+        assert cut.width < drawn.width + 25
 
 
 # In a notebook, and in a file
