@@ -11,6 +11,10 @@ SAMPLE_ONLY := QAAN_DATA=$(CURDIR)/$(VENV)/no-mnist
 # JupyterLab asks a root user, as in a container, to say that it is meant.
 AS_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 
+# The notebook to begin with. Without stored widgets, pages that cannot run them show the panels' pictures in place of nothing.
+PLAY := notebooks/00_play.ipynb
+NO_WIDGETS := --ExecutePreprocessor.store_widget_state=False
+
 .DEFAULT_GOAL := help
 .PHONY: help lab test lint coverage test-lowest audit bench notebooks clean
 
@@ -21,7 +25,7 @@ $(READY): requirements.txt pyproject.toml setup_env.py
 	$(PYTHON) setup_env.py $(VENV)
 
 lab: $(READY)  ## open the first notebook in JupyterLab, on this machine only
-	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/01_mnist.ipynb $(AS_ROOT)
+	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/$(PLAY) $(AS_ROOT)
 
 test: $(READY)  ## run the tests, and the notebooks against their stored outputs
 	$(SAMPLE_ONLY) $(BIN)/python -m pytest
@@ -48,7 +52,8 @@ bench: $(READY)  ## time our way beside the naive one, bare Aer and the plain lo
 	$(BIN)/python tests/benchmarks/bench.py --out bench.json
 
 notebooks: $(READY)  ## run every notebook anew and store its outputs
-	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(filter-out $(PLAY),$(wildcard notebooks/*.ipynb))
+	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NO_WIDGETS) $(PLAY)
 
 clean:  ## remove caches and build leftovers; the environment and your runs stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints

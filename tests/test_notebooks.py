@@ -27,7 +27,7 @@ def measured(path):
 
 
 def test_those_that_are_written_are_there():
-    names = ["01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"]
+    names = ["00_play", "01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"]
     names += ["08_noise_and_hardware"]
     assert [path.stem for path in NOTEBOOKS] == names
 
@@ -98,6 +98,15 @@ def test_cells_are_short_and_figures_have_alternative_texts(path):
             if "image/png" in output.get("data", {}):
                 assert output["metadata"]["image/png"]["alt"].endswith(".")
                 assert len(output["data"]["image/png"]) * 3 / 4 <= 120_000
+
+
+def test_panels_are_pictures_where_widgets_cannot_run():
+    path = ROOT / "notebooks" / "00_play.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert "widgets" not in notebook["metadata"]  # with their state stored, such pages would show nothing
+    panels = [output["data"] for cell in cells(path, "code") for output in cell["outputs"] if "data" in output]
+    panels = [data for data in panels if "application/vnd.jupyter.widget-view+json" in data]
+    assert len(panels) == 4 and all("image/png" in data for data in panels)
 
 
 @each

@@ -28,7 +28,7 @@ FLOOR = {
     **dict.fromkeys(("execution", "devices", "metrics", "health"), 1),
     **{"qcbm": 2, "priors": 3, "training": 4},
     **dict.fromkeys(("plots", "notebook", "exercises", "sweep"), 5),
-    **dict.fromkeys(("__main__", "live"), 6),
+    **dict.fromkeys(("__main__", "live", "widgets"), 6),
 }
 BESIDE = {("losses", "bits"), ("devices", "execution")}
 # None: all of it
@@ -180,7 +180,7 @@ def test_a_name_that_does_not_exist_is_told_from_those_that_do():
 def test_importing_the_package_imports_nothing_heavy():
     code = "import sys, qaan_helpers; qaan_helpers.__version__; dir(qaan_helpers); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    heavy = {"torch", "torchvision", "qiskit", "qiskit_aer", "scipy", "numpy", "matplotlib", "IPython"}
+    heavy = {"torch", "torchvision", "qiskit", "qiskit_aer", "scipy", "numpy", "matplotlib", "IPython", "ipywidgets"}
     heavy |= {"qiskit_ibm_runtime", "qiskit_ionq", "sklearn", "distributed"}
     assert not heavy & set(loaded.split())
 
@@ -211,7 +211,7 @@ def test_qiskit_lives_in_three_modules_and_in_a_fourth_by_its_types():
 
 def test_pictures_are_drawn_in_plots_and_for_notebooks_only():
     assert importers_of("matplotlib") <= {"plots", "notebook"}
-    assert importers_of("IPython", "ipywidgets") <= {"plots", "notebook", "live"}
+    assert importers_of("IPython", "ipywidgets") <= {"plots", "notebook", "live", "widgets"}
 
 
 def test_the_quantum_side_knows_no_networks():
