@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .ansatz import qcbm_ansatz
 from .bits import from_index
 from .execution import Exact
+from .qcbm import QCBM
 
 OPEN = "Not answered yet: put your answer in place of the three dots."
 
@@ -260,6 +262,104 @@ def _known(p, some):
 
 def _entropy(p):
     return float(-(p[p > 0] * np.log(p[p > 0])).sum())
+
+
+# 4 · Teaching the circuit with COBYLA
+
+
+def check_no_entanglement(gap) -> bool:
+    """Exercise 1 of notebook 4: how far above perfect, in nats, the best circuit without RXX ends on its bits."""
+    hints = [
+        (lambda g: _shape(g) != (), "One number is needed, in nats."),
+        (lambda g: g > 3, "That is the size of a cost. How far does it lie above a perfect model's?"),
+        (
+            lambda g: g < 0.01,
+            "A perfect fit takes bits that know of each other. Can they, without a gate on two qubits?",
+        ),
+        (
+            lambda g: not 1.10 < g < 1.16,
+            "Without RXX the circuit is a row of separate coins. Which of the marks at the beginning is their best?",
+        ),
+    ]
+    return judge(
+        gap, hints, "It is the data's total correlation: no row of coins gets below it, and Born coins are coins."
+    )
+
+
+def check_slopes(slopes) -> bool:
+    """Exercise 2 of notebook 4: a function of (model, state) that gives the slopes (P,) of a state's probability."""
+    model = QCBM(qcbm_ansatz(3, layers=2), seed=1)
+    start, n_angles = model.angles.copy(), len(model.angles)
+    nudges = 1e-5 * np.eye(n_angles)
+    moved = [[model.probabilities(start + sign * nudge)[5] for nudge in nudges] for sign in (1, -1)]
+    truth = np.subtract(*moved) / 2e-5
+
+    def given(function):
+        return np.asarray(function(model, 5), dtype=float)
+
+    def moves(function):
+        given(function)
+        changed = not np.array_equal(model.angles, start)
+        model.angles = start.copy()
+        return changed
+
+    hints = [
+        (lambda f: not callable(f), "A function is needed: its name, without calling it."),
+        (lambda f: given(f).shape != (n_angles,), "It takes (model, state) and returns one slope for each angle."),
+        (moves, "It leaves model.angles changed. `model.probabilities(angles)` takes angles of your own: a copy."),
+        (lambda f: np.allclose(given(f), 2 * truth, atol=1e-6), "Each is twice the slope. Look at the rule again."),
+        (lambda f: np.allclose(given(f), -truth, atol=1e-6), "Each has the wrong sign. Which shift comes first?"),
+        (
+            lambda f: not np.allclose(given(f), truth, atol=1e-6),
+            "Small nudges of single angles say otherwise. Is one angle shifted at a time, by a quarter turn each way?",
+        ),
+    ]
+    return judge(slopes, hints, "Small nudges agree, and your shifts are large: hardware could see them.")
+
+
+def check_trust_radius(ends) -> bool:
+    """Exercise 3 of notebook 4: where COBYLA ends, in nats above perfect, by its first step; which simplex is wild."""
+    hints = [
+        (
+            lambda e: set(e) != {"2.0", "0.05", "wild"} or _shape([e["2.0"], e["0.05"]]) != (2,),
+            'A dictionary with "2.0", "0.05" (numbers) and "wild" (a word) is needed.',
+        ),
+        (lambda e: min(e["2.0"], e["0.05"]) > 3, "These are costs. Take the entropy of the rows off them."),
+        (lambda e: not 0.1 < e["0.05"] < 0.7, "0.05: is it 1,500 evaluations, exact, from the warm start with seed 0?"),
+        (lambda e: not 0.2 < e["2.0"] < 1.05, "2.0: is it 1,500 evaluations, exact, from the warm start with seed 0?"),
+        (lambda e: e["wild"] not in ("2.0", "0.05"), 'For "wild" the words are "2.0" and "0.05", as texts.'),
+        (lambda e: e["wild"] != "2.0", "Compare the first cost with the largest of the first 89, for each of the two."),
+    ]
+    return judge(
+        ends, hints, "A plane through points 2 radians apart says little of a cost that goes round in circles."
+    )
+
+
+def check_plateau(factors) -> bool:
+    """Exercise 4 of notebook 4: the factor a qubit of a slope's variance for each entanglement, and what decides."""
+    names = ("full", "linear", "none")
+    hints = [
+        (
+            lambda f: set(f) != {*names, "decides"} or _shape([f[name] for name in names]) != (3,),
+            'A dictionary with "full", "linear", "none" (numbers) and "decides" (a word) is needed.',
+        ),
+        (lambda f: min(f[name] for name in names) < 0, "A factor is above 0: np.exp of the slope of the logarithms."),
+        (lambda f: f["full"] < 0.45, "full: that is the factor of two qubits, or of one probability."),
+        (
+            lambda f: f["full"] > 0.8,
+            "full: are the angles drawn from the whole circle, anew for each number of qubits?",
+        ),
+        (lambda f: not 0.8 < f["linear"] < 1.25, "linear: do circuit and points both have this entanglement?"),
+        (lambda f: not 0.8 < f["none"] < 1.25, "none: do circuit and points both have this entanglement?"),
+        (lambda f: f["decides"] not in ("size", "reach"), 'For "decides" the words are "size" and "reach".'),
+        (
+            lambda f: f["decides"] != "reach",
+            "All three circuits grow alike. Which one has the plateau, and what sets it apart?",
+        ),
+    ]
+    return judge(
+        factors, hints, "A bit that depends on few qubits has no plateau, and cannot know of many bits either."
+    )
 
 
 # 5 · The associative loop

@@ -20,6 +20,19 @@ def circuit(n_qubits, *gates):
     return built
 
 
+def slopes(half=0.5, shift=np.pi / 2, moves=False):
+    """A function of (model, state) for exercise 2 of notebook 4, right unless told otherwise."""
+
+    def of_one_probability(model, state):
+        if moves:
+            model.angles[0] += 1.0
+        steps = shift * np.eye(len(model.angles))
+        there, back = ([model.probabilities(model.angles + way * step)[state] for step in steps] for way in (1, -1))
+        return half * np.subtract(there, back)
+
+    return of_one_probability
+
+
 def pearson(a, b):
     """The correlation of two arrays, in one of many ways."""
     return np.mean((a - a.mean()) * (b - b.mean())) / (a.std() * b.std())
@@ -150,6 +163,51 @@ CASES = {
             ({"kl": 0.25, "variation": 0.5, "error": "quarters"}, "squares"),
         ],
         ["0.25", "0.5", "root"],
+    ),
+    "check_no_entanglement": (
+        [1.105, np.float64(1.12)],
+        [([1.1, 1.2], "One number"), (5.545, "size of a cost"), (0.0, "gate on two"), (0.284, "separate coins")],
+        ["1.1", "correlation"],
+    ),
+    "check_slopes": (
+        [slopes()],
+        [
+            ([0.0] * 18, "function is needed"),
+            (lambda model, state: 0.1, "one slope for each angle"),
+            (lambda model: model, "type function.*takes .model, state"),
+            (slopes(moves=True), "model.angles changed"),
+            (slopes(half=1), "twice"),
+            (slopes(half=-0.5), "wrong sign"),
+            (slopes(shift=0.1), "Small nudges"),
+        ],
+        ["π/2", "0.5", "/ 2", "half"],
+    ),
+    "check_trust_radius": (
+        [{"2.0": 0.49, "0.05": 0.23, "wild": "2.0"}, {"2.0": 0.6, "0.05": np.float64(0.35), "wild": "2.0"}],
+        [
+            ({2.0: 0.49, 0.05: 0.23}, "dictionary"),
+            ({"2.0": 0.49, "0.05": [], "wild": "2.0"}, "dictionary"),
+            ({"2.0": 4.9, "0.05": 4.7, "wild": "2.0"}, "entropy"),
+            ({"2.0": 0.49, "0.05": 1.1, "wild": "2.0"}, "^Not yet. 0.05: is it"),
+            ({"2.0": 0.1, "0.05": 0.23, "wild": "2.0"}, "^Not yet. 2.0: is it"),
+            ({"2.0": 0.49, "0.05": 0.23, "wild": 2.0}, "words"),
+            ({"2.0": 0.49, "0.05": 0.23, "wild": "0.05"}, "largest of the first"),
+        ],
+        ["the larger", "circles"],
+    ),
+    "check_plateau": (
+        [{"full": 0.63, "linear": 1.0, "none": 0.95, "decides": "reach"}],
+        [
+            ({"full": 0.63}, "dictionary"),
+            ({"full": -0.4, "linear": 0.0, "none": 0.0, "decides": "reach"}, "np.exp"),
+            ({"full": 0.39, "linear": 1.0, "none": 1.0, "decides": "reach"}, "two qubits"),
+            ({"full": 1.0, "linear": 1.0, "none": 1.0, "decides": "reach"}, "whole circle"),
+            ({"full": 0.63, "linear": 0.6, "none": 1.0, "decides": "reach"}, "linear: do"),
+            ({"full": 0.63, "linear": 1.0, "none": 0.6, "decides": "reach"}, "none: do"),
+            ({"full": 0.63, "linear": 1.0, "none": 1.0, "decides": "width"}, "the words"),
+            ({"full": 0.63, "linear": 1.0, "none": 1.0, "decides": "size"}, "sets it apart"),
+        ],
+        ["few qubits", "0.6"],
     ),
     "check_product_p": (
         [0.5, np.float32(0.4994)],
