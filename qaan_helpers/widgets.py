@@ -25,7 +25,7 @@ from .training import QAAN
 DRAWN = 16  # codes that the circuit's panel draws
 MAPPED = 256  # codes that the model's panel shows at most
 FRAMES = 11  # of a filmstrip
-WIDE = {"layout": {"width": "min(100%, 30em)"}, "style": {"description_width": "6em"}}
+WIDE = {"layout": {"width": "min(100% - 4px, 30em)"}, "style": {"description_width": "6em"}}
 
 
 class Playground:
@@ -83,7 +83,7 @@ class Panel:
 
     def __init__(self, playground: Playground):
         self.playground = playground
-        self.picture = ipw.Image(format="png", layout={"max_width": "100%"})
+        self.picture = ipw.Image(format="png", layout={"max_width": "calc(100% - 4px)"})
         self.caption = ipw.HTML()
         self.controls = ipw.VBox()
         self.box = ipw.VBox([playground.choice, self.controls, self.picture, self.caption])

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import qaan_helpers as qh
-from qaan_helpers import widgets
+from qaan_helpers import checkpoints, widgets
 from qaan_helpers.checkpoints import bundled_names
 from qaan_helpers.metrics import recognise
 
@@ -61,6 +61,13 @@ def controls(play):
 def test_all_bundled_models_are_there_and_one_with_a_circuit_is_first(play):
     assert sorted(play.choice.options) == bundled_names()
     assert play.trained_angles is not None and widgets.circuit_of(play.gan.prior) is not None
+
+
+def test_a_model_with_a_circuit_goes_before_those_without(tmp_path, monkeypatch):
+    for name, prior in {"a": qh.UniformPrior(2), "b": qh.QCBMPrior(2, layers=1), "c": qh.UniformPrior(2)}.items():
+        qh.QAAN(prior, "cpu").save(tmp_path / name)
+    monkeypatch.setattr(checkpoints, "BUNDLED", tmp_path)
+    assert list(widgets.Playground().choice.options) == ["b", "a", "c"]
 
 
 def test_every_picture_is_a_small_png_and_every_text_a_sentence(play):
@@ -256,6 +263,8 @@ def test_a_model_without_a_circuit_says_so_and_is_flat(play, uniform):
     panel.back.click()
     play.choice.value = play.choice.options[0]
     assert not panel.knob.disabled and panel.knob.value == 1
+    highest = play.gan.prior.probabilities().max()  # the scale is that of the trained angles, wherever the knob was
+    assert panel.figure()[0].axes[0].get_ylim()[1] == pytest.approx(1.1 * highest)
     assert widgets.circuit_of(play.gan.prior).angles == pytest.approx(play.trained_angles)
 
 
