@@ -77,7 +77,8 @@ def check_images(images: torch.Tensor, least: int = 0) -> torch.Tensor:
     """Return `images`, or raise ValueError unless they are a tensor (N, 1, 28, 28) with N ≥ `least`."""
     _check_tensor("images", images)
     if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) < least:
-        raise ValueError(f"images have shape {tuple(images.shape)}; (N, 1, 28, 28) with N ≥ {least} is needed")
+        enough = f" with N ≥ {least}" if least else ""
+        raise ValueError(f"images have shape {tuple(images.shape)}; (N, 1, 28, 28){enough} is needed")
     return images
 
 
