@@ -59,7 +59,10 @@ class Report:
 class Settings:
     """How a QAAN trains; notebook 05 shows how the defaults were chosen.
 
-    learning_rate: of both Adams, with β₁ = 0.5. label_smoothing: real images are called 1 − this.
+    learning_rate: of both Adams, with β₁ = 0.5; hidden_rate: the share of it at which D's hidden layer learns. A unit
+    there sums 2,352 inputs, each of whose weights moves by the rate, and soon sticks at −1 or +1 where all move alike:
+    rates go with one over the number of inputs (Yang et al., arXiv:2203.03466, Table 3), 600 in the layer before.
+    label_smoothing: real images are called 1 − this.
     warm_up: epochs with a uniform prior first; refresh: fit the prior anew every so many epochs.
     binarisation: of `bits.binarise`. fit_samples: images whose bits the prior is fitted to, at most; fit_to: "real"
     ones, or "both", every second one the generator's.
@@ -67,6 +70,7 @@ class Settings:
     """
 
     learning_rate: float = 5e-4
+    hidden_rate: float = 0.25
     label_smoothing: float = 0.1
     warm_up: int = 1
     refresh: int = 1
@@ -88,6 +92,8 @@ class Settings:
             raise ValueError(f"label_smoothing is {self.label_smoothing!r}; it must lie in [0, 0.5)")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate is {self.learning_rate!r}; it must lie between 0 and 1")
+        if not 0 < self.hidden_rate <= 1:
+            raise ValueError(f"hidden_rate is {self.hidden_rate!r}; it must lie in (0, 1]")
 
 
 class QAAN:
@@ -113,7 +119,10 @@ class QAAN:
             self.discriminator = Discriminator(prior.latent_dim).to(**quick)
         adam = {"lr": self.settings.learning_rate, "betas": (0.5, 0.999)}
         self.g_optimiser = torch.optim.Adam(self.generator.parameters(), **adam)
-        self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), **adam)
+        judge = self.discriminator
+        slow = {"params": judge.hidden.parameters(), "lr": self.settings.learning_rate * self.settings.hidden_rate}
+        groups = [{"params": judge.convolutions.parameters()}, slow, {"params": judge.verdict.parameters()}]
+        self.d_optimiser = torch.optim.Adam(groups, **adam)
         self.history: list[Report] = []
         self._prior_fitted = False
         self._trained_on: dict | None = None
@@ -242,7 +251,8 @@ class QAAN:
             bits = len(tensors["discriminator.hidden.0.bias"])
             if bits != prior.latent_dim:  # before networks of a size that only the JSON tells are made
                 raise RuntimeError(f"the prior has {prior.latent_dim} bits and the networks have {bits}")
-            gan = cls(prior, device, description["seed"], **description["settings"])
+            settings = {"hidden_rate": 1.0} | description["settings"]  # as in saves from before there was one
+            gan = cls(prior, device, description["seed"], **settings)
             gan.history = [Report(**report) for report in description["history"]]
             if not all(isinstance(figure, int | float) for report in gan.history for figure in asdict(report).values()):
                 raise TypeError("its history holds what is no number")
@@ -494,8 +504,8 @@ def _check_spreads(network):
 
 def _check_adam(name, entries, optimiser):
     """Raise RuntimeError unless Adam's running means have the shapes of its weights: Adam itself would not look."""
-    (group,) = optimiser.param_groups
-    shapes = [{"step": (), "exp_avg": weight.shape, "exp_avg_sq": weight.shape} for weight in group["params"]]
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    shapes = [{"step": (), "exp_avg": weight.shape, "exp_avg_sq": weight.shape} for weight in weights]
     found = {index: {key: tensor.shape for key, tensor in entry.items()} for index, entry in entries.items()}
     if found and found != dict(enumerate(shapes)):  # there are none before the first step
         raise RuntimeError(f"{name}'s running means have other shapes than its weights")

@@ -382,6 +382,12 @@ def forge(folder, change):
     checkpoints.write(folder, path.stem, tensors, description)
 
 
+def test_a_save_from_before_the_hidden_layers_rate_goes_on_as_it_was(digits, tmp_path):
+    trained(digits, tmp_path, epochs=1)
+    forge(tmp_path, lambda _, description: description["settings"].pop("hidden_rate"))
+    assert qh.QAAN.load(tmp_path).settings.hidden_rate == 1
+
+
 def exchanged(name, tensor):
     return lambda tensors, description: tensors.update({name: tensor(tensors[name])})
 

@@ -475,12 +475,15 @@ def test_a_step_moves_every_weight_of_both_networks(digits):
 
 
 def test_adam_is_dcgans(digits):
-    gan = make(learning_rate=3e-4)
-    for optimiser in (gan.g_optimiser, gan.d_optimiser):
+    gan = make(learning_rate=3e-4, hidden_rate=0.5)
+    for optimiser, network in ((gan.g_optimiser, gan.generator), (gan.d_optimiser, gan.discriminator)):
         assert isinstance(optimiser, torch.optim.Adam)
-        (group,) = optimiser.param_groups
-        assert group["lr"] == 3e-4
-        assert group["betas"][0] == 0.5
+        assert all(group["betas"] == (0.5, 0.999) for group in optimiser.param_groups)
+        rates = {weight: group["lr"] for group in optimiser.param_groups for weight in group["params"]}
+        slow = {"hidden.0.weight", "hidden.0.bias"}
+        assert list(rates) == list(network.parameters())  # in this order, by which a save names their means
+        assert {name for name, weight in network.named_parameters() if rates[weight] != 3e-4} <= slow
+    assert {rates[weight] for weight in gan.discriminator.hidden.parameters()} == {1.5e-4}
 
 
 # Seeds
@@ -593,6 +596,9 @@ def test_the_readers_own_random_numbers_stay_as_they_were(digits):
         ({"label_smoothing": -0.1}, "label_smoothing"),
         ({"learning_rate": 0}, "learning_rate"),
         ({"learning_rate": math.nan}, "learning_rate"),
+        ({"hidden_rate": 0}, "hidden_rate"),
+        ({"hidden_rate": 1.1}, "hidden_rate"),
+        ({"hidden_rate": math.nan}, "hidden_rate"),
         ({"seed": -1}, "seed is -1"),
         ({"seed": None}, "seed is None"),
     ],
@@ -603,7 +609,7 @@ def test_settings_that_cannot_work_are_refused(settings, message):
 
 
 def test_a_setting_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="'learning_speed' is no setting; there are learning_rate, label_smoothing"):
+    with pytest.raises(ValueError, match="'learning_speed' is no setting; there are learning_rate, hidden_rate, label_"):
         make(learning_speed=1)
 
 

@@ -14,6 +14,8 @@ MODELS = {  # digits, where from, epochs, prior
     "qcbm_379_sample": ((3, 7, 9), "sample", 50, qh.QCBMPrior(8)),
     "qcbm_379": ((3, 7, 9), "full", 30, qh.QCBMPrior(8)),
     "uniform_379": ((3, 7, 9), "full", 30, qh.UniformPrior(8)),
+    "qcbm_ten": (range(10), "full", 16, qh.QCBMPrior(8, bases="zt")),
+    "uniform_ten": (range(10), "full", 16, qh.UniformPrior(16)),
 }
 
 root, name, runs = sys.argv[1], sys.argv[2], Path(*sys.argv[3:] or ["runs"])
