@@ -609,7 +609,7 @@ def test_settings_that_cannot_work_are_refused(settings, message):
 
 
 def test_a_setting_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="'learning_speed' is no setting; there are learning_rate, hidden_rate, label_"):
+    with pytest.raises(ValueError, match="'learning_speed' is no setting; there are learning_rate, hidden_rate,"):
         make(learning_speed=1)
 
 
