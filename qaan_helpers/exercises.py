@@ -430,3 +430,175 @@ def _better(answer):
     if max(circuit) < min(shuffled):
         return "circuit"
     return "shuffled" if max(shuffled) < min(circuit) else "neither"
+
+
+# 6 · One circuit, two bases
+
+
+def check_other_turn(p) -> bool:
+    """Exercise 1 of notebook 6: p(1) of four states of one qubit after RY(π/2)."""
+    hints = [
+        (lambda p: set(p) != set(_TURNED), f"A dictionary with the keys {', '.join(_TURNED)} is needed."),
+        (lambda p: _shape(list(p.values())) != (4,), "Each state has one number, p(1)."),
+        (lambda p: not all(0 <= value <= 1 for value in p.values()), "A probability lies between 0 and 1."),
+        (
+            lambda p: _far(p["|−i⟩"], 0.5) or _far(p["|+i⟩"], 0.5),
+            "Look at |+i⟩ and |−i⟩: what is the size of a sum of a real and an imaginary number?",
+        ),
+        (
+            lambda p: any(_far(p[state], right) for state, right in _TURNED.items()),
+            "Look at |+⟩ and |−⟩: two amplitudes add up or cancel. Which of them belongs to 1?",
+        ),
+    ]
+    return judge(p, hints, "As it is, after RX and after RY: three bases tell any two states of a qubit apart.")
+
+
+_TURNED = {"|+⟩": 1.0, "|+i⟩": 0.5, "|−⟩": 0.0, "|−i⟩": 0.5}
+
+
+def check_better_cut(cut) -> bool:
+    """Exercise 2 of notebook 6: (probabilities (65536,), eight columns, nats that their half knows of the other)."""
+
+    def across(p, columns):
+        bits = np.asarray(p, float).reshape([2] * 16).transpose(range(15, -1, -1))  # axis k is bit k
+        rest = [column for column in range(16) if column not in columns]
+        joint = bits.transpose([*columns, *rest]).reshape(256, 256)
+        independent = np.outer(joint.sum(1), joint.sum(0))
+        return float(np.sum(joint * np.log(np.where(joint > 0, joint / np.maximum(independent, 1e-300), 1))))
+
+    def ordinary(cut):
+        rng = np.random.default_rng(6)
+        return np.median([across(cut[0], list(rng.permutation(16)[:8])) for _ in range(25)])
+
+    hints = [
+        (lambda c: len(c) != 3 or _shape(c[0]) != (65536,), "First the RBM's 65,536 probabilities, then the others."),
+        (lambda c: abs(np.sum(c[0]) - 1) > 1e-6 or min(c[0]) < 0, "The probabilities do not sum to 1."),
+        (
+            lambda c: len(c[1]) != 8 or len(set(c[1])) != 8 or not set(c[1]) <= set(range(16)),
+            "The half has eight different columns out of 0 to 15.",
+        ),
+        (
+            lambda c: _far(c[2], across(c[0], list(c[1]))) and not _far(c[2], across(c[0], [15 - k for k in c[1]])),
+            "These are the nats of mirrored columns. Which bit has the last axis of the reshaped array?",
+        ),
+        (lambda c: _far(c[2], across(c[0], list(c[1]))), "Both halves' entropies less that of all 16, in nats, is it?"),
+        (lambda c: c[2] > ordinary(c), "An ordinary cut loses no more than that. Did you keep the best of 200?"),
+    ]
+    return judge(cut, hints, "Less is lost, and never nothing: the units learn one picture together.")
+
+
+def check_turn_starts(starts) -> bool:
+    """Exercise 3 of notebook 6: three held-out costs in nats from each start of the turns, and which is lower."""
+    names = ("near 0", "π/2")
+
+    def lower(starts):
+        gains = np.subtract(starts["near 0"], starts["π/2"])
+        return "π/2" if (gains > 0).all() else "near 0" if (gains < 0).all() else "neither"
+
+    hints = [
+        (lambda s: _lacks(s, *names, "lower"), 'A dictionary with "near 0", "π/2" (lists) and "lower" is needed.'),
+        (lambda s: any(_shape(s[name]) != (3,) for name in names), "Each start has three costs, one for each seed."),
+        (
+            lambda s: max(map(max, (s[name] for name in names))) > 16 * math.log(2),
+            "Fair coins cost less than your dearest. Is it the cost of the held-out rows, under all 16 bits?",
+        ),
+        (
+            lambda s: min(map(min, (s[name] for name in names))) < 4,
+            "That is below what a perfect model costs. Are these the costs of the held-out rows, both halves together?",
+        ),
+        (
+            lambda s: any(len(set(s[name])) == 1 for name in names),
+            "Three seeds gave one cost. Did each circuit get a seed of its own?",
+        ),
+        (lambda s: s["lower"] not in (*names, "neither"), 'For "lower" the words are "near 0", "π/2" and "neither".'),
+        (lambda s: s["lower"] != lower(s), "Compare your own costs seed by seed. What holds for all three?"),
+    ]
+    return judge(starts, hints, "Three seeds are few: it would take more to say by how much.")
+
+
+# 8 · Noise and hardware
+
+
+def check_five_times_worse(trap) -> bool:
+    """Exercise 1 of notebook 8: shots that met a fault, KL, and who is ahead, with five times the trap's errors."""
+    hints = [
+        (
+            lambda t: set(t) != {"faulty", "kl", "ahead"} or _shape([t["faulty"], t["kl"]]) != (2,),
+            'A dictionary with "faulty", "kl" (numbers) and "ahead" (a word) is needed.',
+        ),
+        (
+            lambda t: not 0 <= t["faulty"] <= 1,
+            "A share lies between 0 and 1: faults add up, but a shot is spoilt only once.",
+        ),
+        (
+            lambda t: t["faulty"] < 0.68,
+            "faulty: how many RXX are there, and what becomes of 5/4 when the error is 5 times?",
+        ),
+        (
+            lambda t: t["faulty"] > 0.78,
+            "faulty: on a trap no gate is added. How many two-qubit gates has the circuit there?",
+        ),
+        (
+            lambda t: not 0.2 < t["kl"] < 0.36,
+            "kl: is it in nats, from 50,000 shots, with the trap's other errors as well?",
+        ),
+        (lambda t: t["ahead"] not in ("ion trap", "chip"), 'For "ahead" the words are "ion trap" and "chip".'),
+        (lambda t: t["ahead"] != "chip", "Compare your KL with that of all the chip's noise in the table of sources."),
+    ]
+    return judge(trap, hints, "Wiring is worth a good deal, but not any error rate.")
+
+
+def check_near_the_end(ends) -> bool:
+    """Exercise 2 of notebook 8: where three optimisers end, in nats above perfect, from angles fitted nearly."""
+    names = ("cobyla", "spsa", "small spsa")
+    hints = [
+        (
+            lambda e: set(e) != {*names, "lowest"} or _shape([e[name] for name in names]) != (3,),
+            'A dictionary with "cobyla", "spsa", "small spsa" (numbers) and "lowest" (a name) is needed.',
+        ),
+        (lambda e: min(e[name] for name in names) > 2, "These are costs. Take the entropy of the rows off them."),
+        (
+            lambda e: not all(0.12 < e[name] < 0.8 for name in names),
+            "Is each scored exactly, and did each start at the fitted angles, disturbed by 0.1 radians?",
+        ),
+        (lambda e: e["lowest"] not in names, 'For "lowest" the names are "cobyla", "spsa" and "small spsa".'),
+        (lambda e: e[e["lowest"]] > min(e[name] for name in names), "Which of your own three numbers is lowest?"),
+        (
+            lambda e: e["lowest"] != "small spsa",
+            "In our runs another way ends lowest. Did all three get the same start, 2,000 shots and 600 evaluations?",
+        ),
+    ]
+    return judge(ends, hints, "A step that is right for a long way is too long near the end.")
+
+
+def check_readout_undone(corrected) -> bool:
+    """Exercise 3 of notebook 8: KL before and after undoing readout errors, alone and in all noise; what is left."""
+    hints = [
+        (
+            lambda c: set(c) != {"readout", "all", "left"} or _shape([c["readout"], c["all"]]) != (2, 2),
+            'A dictionary with "readout", "all" (pairs of numbers) and "left" (a word) is needed.',
+        ),
+        (
+            lambda c: not 0.008 < c["readout"][0] < 0.04,
+            "readout, before: gate errors and thermal relaxation must be off.",
+        ),
+        (lambda c: not 0.13 < c["all"][0] < 0.4, "all, before: is it the trained circuit, with all the chip's noise?"),
+        (
+            lambda c: c["readout"][1] > c["readout"][0],
+            "Corrected, it is further off. The order of the tensor product: which qubit is the index's lowest bit?",
+        ),
+        (
+            lambda c: not 0 < c["readout"][1] < 0.5 * c["readout"][0],
+            "readout, after: are both probes on the qubits where ours ends? A column is what was, a row what is read.",
+        ),
+        (
+            lambda c: not 0.55 < c["all"][1] / c["all"][0] < 1,
+            "all, after: are the matrices those of all noise, and is KL taken to the exact distribution?",
+        ),
+        (lambda c: c["left"] not in ("readout", "gates"), 'For "left" the words are "readout" and "gates".'),
+        (
+            lambda c: c["left"] != "gates",
+            "For readout alone hardly anything is left. Which source is on in the other pair?",
+        ),
+    ]
+    return judge(corrected, hints, "What happened to bits can be undone, what happened to amplitudes cannot.")

@@ -14,7 +14,7 @@ import torch
 from .bits import entropy
 
 ENOUGH = 32  # images or codes: of fewer, nothing is said
-SETTLED = 0.1  # learning_rate × steps, until which every generator draws alike: 200 steps at 5e-4
+SETTLED = 0.15  # learning_rate × steps, until which every generator draws alike: 300 steps at 5e-4
 COLLAPSED = 0.05  # of the real images' spread; well 0.35 and more by then, broken 0.035 and less
 ONE_CODE = 0.1  # of the entropy of n bits; well 0.29 and more, broken 0.04 and less
 SATURATED = 0.75  # D(x) − D(G(z)) over what label smoothing allows; well 0.36 and less, broken 0.78 and more

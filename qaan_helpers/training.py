@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from . import checkpoints, health
 from .bits import BINARISATIONS, binarise, entropy, total_correlation
@@ -67,6 +68,8 @@ class Settings:
     binarisation: of `bits.binarise`. fit_samples: images whose bits the prior is fitted to, at most; fit_to: "real"
     ones, or "both", every second one the generator's.
     latent_noise: standard deviation of the Gaussian added to the ±1 latents.
+    averaging: digits are drawn by a running average of the generator's weights, of which each step keeps this share;
+    0 draws by the last weights, which swing about (Yazıcı et al., arXiv:1806.04498).
     """
 
     learning_rate: float = 5e-4
@@ -78,6 +81,7 @@ class Settings:
     fit_samples: int = 2000
     fit_to: str = "real"
     latent_noise: float = 0.3
+    averaging: float = 0.98
 
     def __post_init__(self):
         if self.binarisation not in BINARISATIONS:
@@ -94,6 +98,8 @@ class Settings:
             raise ValueError(f"learning_rate is {self.learning_rate!r}; it must lie between 0 and 1")
         if not 0 < self.hidden_rate <= 1:
             raise ValueError(f"hidden_rate is {self.hidden_rate!r}; it must lie in (0, 1]")
+        if not 0 <= self.averaging < 1:
+            raise ValueError(f"averaging is {self.averaging!r}; it must lie in [0, 1)")
 
 
 class QAAN:
@@ -117,6 +123,8 @@ class QAAN:
             quick = {"device": self.device, "memory_format": torch.channels_last}  # a fifth less time on the CPU
             self.generator = Generator(prior.latent_dim).to(**quick)
             self.discriminator = Discriminator(prior.latent_dim).to(**quick)
+        newest = get_ema_multi_avg_fn(self.settings.averaging)
+        self.average = AveragedModel(self.generator, multi_avg_fn=newest, use_buffers=True)
         adam = {"lr": self.settings.learning_rate, "betas": (0.5, 0.999)}
         self.g_optimiser = torch.optim.Adam(self.generator.parameters(), **adam)
         judge = self.discriminator
@@ -155,9 +163,9 @@ class QAAN:
 
     @torch.no_grad()
     def draw(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images (N, 1, 28, 28) on the CPU from latents (N, latent_dim), the generator in evaluation mode."""
-        self.generator.eval()
-        return torch.cat([self.generator(part.to(self.device)).cpu() for part in latents.split(AT_ONCE)])
+        """Images (N, 1, 28, 28) on the CPU from latents (N, latent_dim), by the generator's average."""
+        self.average.eval()
+        return torch.cat([self.average(part.to(self.device)).cpu() for part in latents.split(AT_ONCE)])
 
     def sample(self, n_samples: int = 64) -> torch.Tensor:
         """Draw codes from the prior and images (n_samples, 1, 28, 28) in [0, 1] from the codes."""
@@ -202,6 +210,7 @@ class QAAN:
             self.g_optimiser.zero_grad()
             g_loss.backward()
             self.g_optimiser.step()
+            self.average.update_parameters(self.generator)
         finally:  # also when interrupted: D must be able to learn when training goes on
             discriminate.requires_grad_(True)
         means = real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
@@ -211,7 +220,8 @@ class QAAN:
         """Write all that is needed to go on training bit for bit into `folder`: safetensors and JSON.
 
         The last `keep` saves stay. Saves of later epochs that lie there are of another run and are replaced.
-        for_training=False leaves both Adams' running means out: a third of the size, for a model to draw with.
+        for_training=False keeps the generator's average in place of both and leaves the Adams' running means out: a
+        quarter of the size, for a model to draw with.
         Raises ValueError for a prior without config(), state() and load_state() or for weights that are NaN, OSError
         where the folder cannot be written; what was saved before then stays as it is.
         """
@@ -227,7 +237,10 @@ class QAAN:
         }
         tensors = self._networks() | self._streams() | _named("prior", _arrays(self.prior))
         if not for_training:
-            tensors = {name: t for name, t in tensors.items() if not name.startswith(("g_adam.", "d_adam."))}
+            tensors = {
+                name: t for name, t in tensors.items() if not name.startswith(("g_adam.", "d_adam.", "average."))
+            }
+            tensors |= _named("generator", self.average.module.state_dict())
         checkpoints.write(folder, f"epoch_{self.epoch:06d}", tensors, description, check_whole("keep", keep))
 
     @classmethod
@@ -251,7 +264,7 @@ class QAAN:
             bits = len(tensors["discriminator.hidden.0.bias"])
             if bits != prior.latent_dim:  # before networks of a size that only the JSON tells are made
                 raise RuntimeError(f"the prior has {prior.latent_dim} bits and the networks have {bits}")
-            settings = {"hidden_rate": 1.0} | description["settings"]  # as in saves from before there was one
+            settings = {"hidden_rate": 1.0, "averaging": 0.0} | description["settings"]  # as in saves from before these
             gan = cls(prior, device, description["seed"], **settings)
             gan.history = [Report(**report) for report in description["history"]]
             if not all(isinstance(figure, int | float) for report in gan.history for figure in asdict(report).values()):
@@ -266,8 +279,9 @@ class QAAN:
         return gan
 
     def _networks(self):
-        """What the steps of an epoch change: weights, and both Adams' running means."""
+        """What the steps of an epoch change: weights, their average, and both Adams' running means."""
         tensors = _named("generator", self.generator.state_dict())
+        tensors |= _named("average", self.average.state_dict())
         tensors |= _named("discriminator", self.discriminator.state_dict())
         for name, optimiser in (("g_adam", self.g_optimiser), ("d_adam", self.d_optimiser)):
             for index, entries in optimiser.state_dict()["state"].items():
@@ -276,8 +290,11 @@ class QAAN:
 
     def _load_networks(self, tensors):
         self.generator.load_state_dict(_part(tensors, "generator"))
+        alone = {"n_averaged": torch.tensor(1), **_named("module", self.generator.state_dict())}
+        self.average.load_state_dict(_part(tensors, "average") or alone)
         self.discriminator.load_state_dict(_part(tensors, "discriminator"))
         _check_spreads(self.generator)
+        _check_spreads(self.average)
         _check_spreads(self.discriminator)
         for name, optimiser in (("g_adam", self.g_optimiser), ("d_adam", self.d_optimiser)):
             entries = {}
@@ -403,7 +420,6 @@ def _epoch(gan, digits, batch_size, before, real_spread):
     history, steps = [*gan.history, report], (gan.epoch + 1) * (len(digits) // batch_size)
     if all(map(math.isfinite, (d_loss, g_loss))) and all(t.isfinite().all() for t in gan._networks().values()):
         drawn = gan.draw(latents[: 2 * health.ENOUGH])
-        gan.generator.train()  # as it was
         found = health.findings(history, gan.settings, steps, codes, drawn, real_spread)
     else:
         gan._load_networks(before.networks)

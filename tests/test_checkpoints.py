@@ -382,10 +382,29 @@ def forge(folder, change):
     checkpoints.write(folder, path.stem, tensors, description)
 
 
-def test_a_save_from_before_the_hidden_layers_rate_goes_on_as_it_was(digits, tmp_path):
-    trained(digits, tmp_path, epochs=1)
-    forge(tmp_path, lambda _, description: description["settings"].pop("hidden_rate"))
-    assert qh.QAAN.load(tmp_path).settings.hidden_rate == 1
+def test_a_save_to_draw_with_is_small_and_draws_the_same(digits, tmp_path):
+    gan = trained(digits, tmp_path / "whole")
+    gan.save(tmp_path / "small", for_training=False)
+    whole, small = (sum(path.stat().st_size for path in (tmp_path / name).iterdir()) for name in ("whole", "small"))
+    assert small < 0.3 * whole / 2  # of the two saves that are kept
+    images = qh.QAAN.load(tmp_path / "small").sample(5)
+    assert torch.equal(images, gan.sample(5))
+
+
+def test_a_save_from_before_the_hidden_layers_rate_and_the_average_goes_on_as_it_was(digits, tmp_path):
+    gan = trained(digits, tmp_path, epochs=1)
+
+    def without(tensors, description):
+        for name in ("hidden_rate", "averaging"):
+            description["settings"].pop(name)
+        for name in [name for name in tensors if name.startswith("average.")]:
+            tensors.pop(name)
+
+    forge(tmp_path, without)
+    old = qh.QAAN.load(tmp_path)
+    assert (old.settings.hidden_rate, old.settings.averaging) == (1, 0)
+    latents = gan.latents(gan._uniform.sample(5))
+    assert torch.equal(old.draw(latents), gan.generator.eval()(latents))
 
 
 def exchanged(name, tensor):

@@ -53,6 +53,19 @@ SMOOTHING = {"landmark": 0.0, "with": 0.46, "without": 0.48}
 SWAPPED = {"circuit": [22.8, 21.1], "shuffled": [29.5, 29.9], "better": "circuit"}
 
 # check: (right answers, [(wrong answer, what its hint says)], what no hint may hold)
+TURNED = {"|+⟩": 1.0, "|+i⟩": 0.5, "|−⟩": 0.0, "|−i⟩": 0.5}
+LOWER = {"near 0": [8.3, 8.4, 8.2], "π/2": [8.1, 8.2, 8.0], "lower": "π/2"}
+
+
+def paired_bits():
+    """Sixteen fair bits of which 0 and 8 are equal, and so are six more pairs (1 and 2, 3 and 4, ...)."""
+    bits = (np.arange(2**16)[:, None] >> np.arange(16)) & 1
+    same = [(0, 8), (1, 2), (3, 4), (5, 6), (9, 10), (11, 12), (13, 14)]
+    p = np.prod([bits[:, a] == bits[:, b] for a, b in same], axis=0).astype(float)
+    return p / p.sum()
+
+
+PAIRED = paired_bits()
 CASES = {
     "check_sevens": (
         ["smaller"],
@@ -237,6 +250,80 @@ CASES = {
             (SWAPPED | {"circuit": [29.6, 29.7]}, "overlap"),
         ],
         ["21", "22."],
+    ),
+    "check_other_turn": (
+        [TURNED],
+        [
+            ({"|+⟩": 1.0}, "the keys"),
+            (TURNED | {"|+⟩": 1.2}, "between 0 and 1"),
+            (TURNED | {"|+i⟩": 1.0, "|−i⟩": 0.0}, "imaginary"),
+            (TURNED | {"|+⟩": 0.0, "|−⟩": 1.0}, "belongs to 1"),
+        ],
+        ["0.5", "half", "twin"],
+    ),
+    "check_better_cut": (
+        [(PAIRED, [0, 1, 2, 3, 4, 5, 6, 7], np.log(2))],
+        [
+            ((PAIRED[:256], [0, 1, 2, 3, 4, 5, 6, 7], 0.7), "65,536"),
+            ((2 * PAIRED, [0, 1, 2, 3, 4, 5, 6, 7], 0.7), "sum to 1"),
+            ((PAIRED, [0, 1, 2, 3, 4, 5, 6, 6], 0.7), "eight different"),
+            ((PAIRED, [0, 1, 2, 3, 4, 5, 6, 9], np.log(2)), "mirrored"),
+            ((PAIRED, [0, 1, 2, 3, 4, 5, 6, 7], 1.0), "entropies"),
+            ((PAIRED, [0, 2, 4, 6, 8, 10, 12, 15], 5 * np.log(2)), "ordinary"),
+        ],
+        ["pairs"],
+    ),
+    "check_turn_starts": (
+        [{"near 0": [8.3, 8.4, 8.2], "π/2": [8.1, 8.5, 8.0], "lower": "neither"}, LOWER],
+        [
+            ([8.3, 8.4], "dictionary"),
+            (LOWER | {"π/2": 8.1}, "three costs"),
+            (LOWER | {"near 0": [11.3, 8.4, 8.2]}, "coins"),
+            (LOWER | {"π/2": [2.1, 8.2, 8.0]}, "perfect"),
+            (LOWER | {"π/2": [8.1, 8.1, 8.1]}, "seed of its own"),
+            (LOWER | {"lower": "zo"}, "the words"),
+            (LOWER | {"lower": "near 0"}, "seed by seed"),
+        ],
+        ["8.1", "sooner"],
+    ),
+    "check_five_times_worse": (
+        [{"faulty": 0.7314, "kl": 0.273, "ahead": "chip"}],
+        [
+            (0.73, "dictionary"),
+            ({"faulty": 1.3, "kl": 0.27, "ahead": "chip"}, "share lies"),
+            ({"faulty": 0.23, "kl": 0.27, "ahead": "chip"}, "5/4"),
+            ({"faulty": 0.99, "kl": 0.27, "ahead": "chip"}, "no gate is added"),
+            ({"faulty": 0.73, "kl": 0.037, "ahead": "chip"}, "other errors"),
+            ({"faulty": 0.73, "kl": 0.27, "ahead": "trap"}, "the words"),
+            ({"faulty": 0.73, "kl": 0.27, "ahead": "ion trap"}, "table of sources"),
+        ],
+        ["0.73", "0.27", "56"],
+    ),
+    "check_near_the_end": (
+        [{"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "small spsa"}],
+        [
+            ({"cobyla": 0.3}, "dictionary"),
+            ({"cobyla": 5.3, "spsa": 5.4, "small spsa": 5.2, "lowest": "small spsa"}, "entropy"),
+            ({"cobyla": 1.7, "spsa": 0.39, "small spsa": 0.22, "lowest": "small spsa"}, "disturbed"),
+            ({"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "adam"}, "the names"),
+            ({"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "cobyla"}, "your own"),
+            ({"cobyla": 0.2, "spsa": 0.39, "small spsa": 0.22, "lowest": "cobyla"}, "another way"),
+        ],
+        ["0.22", "too long"],
+    ),
+    "check_readout_undone": (
+        [{"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "gates"}],
+        [
+            ({"readout": 0.018, "all": 0.226, "left": "gates"}, "pairs"),
+            ({"readout": (0.2, 0.002), "all": (0.226, 0.189), "left": "gates"}, "must be off"),
+            ({"readout": (0.018, 0.002), "all": (0.018, 0.002), "left": "gates"}, "all, before"),
+            ({"readout": (0.018, 0.03), "all": (0.226, 0.189), "left": "gates"}, "tensor product"),
+            ({"readout": (0.018, 0.012), "all": (0.226, 0.189), "left": "gates"}, "a row what is read"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.05), "left": "gates"}, "all, after"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "wires"}, "the words"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "readout"}, "hardly anything"),
+        ],
+        ["0.002", "0.189", "amplitudes"],
     ),
 }
 CHECKS = {name for name, _ in inspect.getmembers(exercises, inspect.isfunction) if name.startswith("check_")}

@@ -71,7 +71,7 @@ def test_a_generator_is_collapsed_below_a_twentieth_of_the_real_spread(share, co
 
 
 @pytest.mark.parametrize(
-    ("rate", "steps", "told"), [(5e-4, 199, False), (5e-4, 200, True), (2e-4, 499, False), (5e-3, 20, True)]
+    ("rate", "steps", "told"), [(5e-4, 299, False), (5e-4, 300, True), (2e-4, 749, False), (5e-3, 30, True)]
 )
 def test_a_generator_is_given_time_to_learn(rate, steps, told):
     found = findings(steps=steps, drawn=images_of_spread(0.1), learning_rate=rate)
@@ -199,7 +199,7 @@ def told(gan, digits, epochs, batch_size=16, **options):
 
 def test_a_training_that_goes_well_says_nothing(digits):
     gan = make()
-    reports, said = told(gan, digits, 17)
+    reports, said = told(gan, digits, 24)
     assert said == []
     assert len(reports) * 13 * gan.settings.learning_rate > health.SETTLED  # so that the generator was judged too
 

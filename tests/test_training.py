@@ -335,7 +335,7 @@ def test_the_circuit_prior_is_fitted_in_the_loop(digits):
 
 
 def test_noise_spreads_the_latents_in_training_and_in_samples(digits):
-    gan = make(warm_up=0, latent_noise=0.25)
+    gan = make(warm_up=0, latent_noise=0.25, averaging=0)
     seen = latents_seen(gan)
     run(gan, digits, 20)
     residue = torch.cat(seen) - torch.tensor([1.0, -1.0, 1.0])
@@ -389,12 +389,32 @@ def test_samples_may_be_drawn_between_epochs(digits):
 
 def test_training_normalises_by_batch_even_after_samples_were_drawn(digits):
     gan = make(qh.UniformPrior(3))
-    modes = []
+    modes, drawing = [], []
     gan.generator.register_forward_hook(lambda module, *_: modes.append(module.training))
+    gan.average.module.register_forward_hook(lambda module, *_: drawing.append(module.training))
     for _ in qh.train(gan, digits, 2, BATCH):
         gan.sample(4)
-    looked = [False]  # `health` draws once an epoch
-    assert modes == ([True] * 3 + looked + [False]) * 2
+    assert modes == [True] * 3 * 2
+    assert drawing == [False] * 2 * 2  # `health` draws once an epoch, too
+
+
+def test_digits_are_drawn_by_a_running_average_of_the_generator(digits):
+    gan, plain = make(averaging=0.75), make(averaging=0)
+    latents = gan.latents(gan._uniform.sample(BATCH))
+    expected = None
+    for _ in range(3):
+        gan.step(digits.images[:BATCH], latents)
+        plain.step(digits.images[:BATCH], latents)
+        now = {
+            name: tensor.clone() for name, tensor in gan.generator.state_dict().items() if tensor.is_floating_point()
+        }
+        expected = {name: 0.75 * expected[name] + 0.25 * now[name] for name in now} if expected else now
+    average = gan.average.module.state_dict()
+    assert all(torch.allclose(average[name], tensor, atol=1e-6) for name, tensor in expected.items())
+    assert not torch.allclose(average["layers.0.weight"], gan.generator.layers[0].weight, atol=1e-6)
+    gan.generator.load_state_dict(average)
+    assert torch.allclose(gan.draw(latents), gan.generator.eval()(latents), atol=1e-6)
+    assert torch.equal(plain.draw(latents), plain.generator.eval()(latents))
 
 
 @pytest.mark.parametrize("shape", [(4, 28, 28), (4, 3, 28, 28), (4, 1, 32, 32)])
@@ -597,6 +617,8 @@ def test_the_readers_own_random_numbers_stay_as_they_were(digits):
         ({"learning_rate": 0}, "learning_rate"),
         ({"learning_rate": math.nan}, "learning_rate"),
         ({"hidden_rate": 0}, "hidden_rate"),
+        ({"averaging": 1}, "averaging"),
+        ({"averaging": -0.1}, "averaging"),
         ({"hidden_rate": 1.1}, "hidden_rate"),
         ({"hidden_rate": math.nan}, "hidden_rate"),
         ({"seed": -1}, "seed is -1"),
