@@ -602,3 +602,53 @@ def check_readout_undone(corrected) -> bool:
         ),
     ]
     return judge(corrected, hints, "What happened to bits can be undone, what happened to amplitudes cannot.")
+
+
+# 9 · Scaling out
+
+
+def check_laptop_qubits(qubits) -> bool:
+    """Exercise 1 of notebook 9: the qubits that fit into 16 GiB at three times the amplitudes' memory."""
+    hints = [
+        (lambda q: isinstance(q, bool) or int(q) != q, "A whole number of qubits is needed."),
+        (lambda q: q == 30, "That is what the amplitudes alone would allow. What does the simulator need besides?"),
+        (lambda q: q in (31, 32, 33, 34), "How many bytes has a complex number of double precision?"),
+        (lambda q: q == 29, "Twice the amplitudes' memory would fit so, three times does not."),
+        (lambda q: q != 28, "Set 3 · 16 · 2ⁿ bytes against 16 · 2³⁰, and take the largest whole n."),
+    ]
+    return judge(qubits, hints, "And a machine of twice the memory holds one qubit more.")
+
+
+def check_new_rung(rung) -> bool:
+    """Exercise 2 of notebook 9: how many runs a new rung costs, and the results of the plan with it."""
+
+    def kinds(results):
+        return {result["run"]["prior"]["kind"] for result in results}
+
+    def seeds(results):
+        return {result["run"]["seed"] for result in results}
+
+    hints = [
+        (lambda r: len(r) != 2, "Two things are needed: a number, and the list that run_plan returned."),
+        (lambda r: "rbm" not in kinds(r[1]), "No result has an RBM. Was the new plan saved before run_plan read it?"),
+        (lambda r: len(kinds(r[1])) < 3, "The rungs that were there before belong to the plan still."),
+        (lambda r: r[0] == len(r[1]), "That is how many results there are. How many of them were there before?"),
+        (
+            lambda r: r[0] != len(seeds(r[1])),
+            "Look at the line that run_plan prints first, or count the files before and after.",
+        ),
+    ]
+    return judge(rung, hints, "A run is known by its own settings; what other rungs there are changes nothing for it.")
+
+
+def check_interrupted(counts) -> bool:
+    """Exercise 3 of notebook 9: runs in all, results kept after an interrupt, and runs found done by the next call."""
+    names = ("all", "kept", "found")
+    hints = [
+        (lambda c: _lacks(c, *names), 'A dictionary with the keys "all", "kept" and "found" is needed.'),
+        (lambda c: any(int(c[name]) != c[name] for name in names), "Each of the three is a whole number."),
+        (lambda c: c["kept"] == 0, "Nothing was kept: the interrupt came before the first run was done. Wait for one."),
+        (lambda c: c["kept"] >= c["all"], "All runs were done before the interrupt. Press ■ earlier, or add seeds."),
+        (lambda c: c["found"] != c["kept"], "What was kept is what should be found. Is it the same folder, and plan?"),
+    ]
+    return judge(counts, hints, "What is done stays done, whatever stops the rest.")

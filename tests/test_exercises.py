@@ -65,6 +65,11 @@ def paired_bits():
     return p / p.sum()
 
 
+def swept(*kinds):
+    """What run_plan returns, as far as the check looks: two seeds on each rung."""
+    return [{"run": {"prior": {"kind": kind}, "seed": seed}} for seed in (0, 1) for kind in kinds]
+
+
 PAIRED = paired_bits()
 CASES = {
     "check_sevens": (
@@ -324,6 +329,33 @@ CASES = {
             ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "readout"}, "hardly anything"),
         ],
         ["0.002", "0.189", "amplitudes"],
+    ),
+    "check_laptop_qubits": (
+        [28],
+        [(28.4, "whole"), (30, "besides"), (32, "bytes"), (29, "three times"), (12, "largest")],
+        ["28", "twenty"],
+    ),
+    "check_new_rung": (
+        [(2, swept("uniform", "circuit", "rbm"))],
+        [
+            (2, "Two things"),
+            ((2, swept("uniform", "circuit")), "RBM"),
+            ((2, swept("uniform", "rbm")), "before belong"),
+            ((6, swept("uniform", "circuit", "rbm")), "how many results"),
+            ((1, swept("uniform", "circuit", "rbm")), "prints first"),
+        ],
+        ["as many as", "seeds"],
+    ),
+    "check_interrupted": (
+        [{"all": 4, "kept": 2, "found": 2}, {"all": 6, "kept": 5, "found": 5}],
+        [
+            ({"all": 4}, "the keys"),
+            ({"all": 4, "kept": 1.5, "found": 2}, "whole number"),
+            ({"all": 4, "kept": 0, "found": 0}, "before the first"),
+            ({"all": 4, "kept": 4, "found": 4}, "earlier"),
+            ({"all": 4, "kept": 2, "found": 0}, "same folder"),
+        ],
+        ["minus"],
     ),
 }
 CHECKS = {name for name, _ in inspect.getmembers(exercises, inspect.isfunction) if name.startswith("check_")}
