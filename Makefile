@@ -52,8 +52,9 @@ bench: $(READY)  ## time our way beside the naive one, bare Aer and the plain lo
 	$(BIN)/python tests/benchmarks/bench.py --out bench.json
 
 notebooks: $(READY)  ## run every notebook anew and store its outputs
-	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(filter-out $(PLAY),$(wildcard notebooks/*.ipynb))
+	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(filter-out $(PLAY),$(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb))
 	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NO_WIDGETS) $(PLAY)
+	$(BIN)/python notebooks/navigation.py
 
 clean:  ## remove caches and build leftovers; the environment and your runs stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints
