@@ -15,8 +15,11 @@ AS_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 PLAY := notebooks/00_play.ipynb
 NO_WIDGETS := --ExecutePreprocessor.store_widget_state=False
 
+# Any of these serves the browser's tests.
+BROWSERS := chromium chromium-browser google-chrome
+
 .DEFAULT_GOAL := help
-.PHONY: help lab test lint coverage test-lowest audit bench notebooks clean
+.PHONY: help lab test test-tools lint coverage test-lowest audit bench notebooks clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,6 +32,11 @@ lab: $(READY)  ## open the first notebook in JupyterLab, on this machine only
 
 test: $(READY)  ## run the tests, and the notebooks against their stored outputs
 	$(SAMPLE_ONLY) $(BIN)/python -m pytest
+
+test-tools: $(READY)  ## install what some tests are skipped without: repo2docker, playwright and, as root on Debian, Chromium
+	$(BIN)/pip install -q -e '.[tools]'
+	@for name in $(BROWSERS); do command -v $$name && exit; done; \
+	test "$$(id -u)" = 0 && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qqy install chromium >/dev/null
 
 lint: $(READY)  ## check style and format
 	$(BIN)/ruff check $(SOURCES)
@@ -52,8 +60,9 @@ bench: $(READY)  ## time our way beside the naive one, bare Aer and the plain lo
 	$(BIN)/python tests/benchmarks/bench.py --out bench.json
 
 notebooks: $(READY)  ## run every notebook anew and store its outputs
-	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(filter-out $(PLAY),$(wildcard notebooks/*.ipynb))
+	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(filter-out $(PLAY),$(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb))
 	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NO_WIDGETS) $(PLAY)
+	$(BIN)/python notebooks/navigation.py
 
 clean:  ## remove caches and build leftovers; the environment and your runs stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints

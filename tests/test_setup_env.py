@@ -385,6 +385,7 @@ def test_pyproject_repeats_lines_of_requirements_txt():
     assert set(project["dependencies"]) <= set(lines)
     for extra in ("hardware", "sweep"):
         assert set(project["optional-dependencies"][extra]) <= set(lines)
+    assert set(project["optional-dependencies"]["notebooks"]) <= {"qaan_helpers[hardware,sweep]", *lines}
 
 
 def call_make(*arguments, folder=ROOT) -> str:

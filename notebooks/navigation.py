@@ -1,0 +1,123 @@
+"""Write each notebook's first and last line of links, and the README's badges: `python notebooks/navigation.py`.
+
+To be run when a notebook was added, renamed or run anew. `--check` writes nothing, and fails where something is not
+up to date. The address behind the badges is `Repository` in pyproject.toml.
+"""
+
+import argparse
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[1]
+BRANCH = "main"
+TAG = "navigation"  # on our cells, so that the next run finds them
+CONTENTS = "README.md#the-path"
+# A notebook that is written by hand may end in a line of such links already; ours takes its place.
+BY_HAND = re.compile(r"\n*^(?=.*README\.md)(((previous|next): )?\[[^]]+\]\([^)]+\)( · )?)+\s*\Z", re.MULTILINE)
+
+
+def address(root: Path) -> str:
+    """The repository's address on GitHub, without a slash at its end."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = project["urls"]["Repository"].rstrip("/").removesuffix(".git")
+    if not re.fullmatch(r"https://github\.com/[^/]+/[^/]+", found):
+        raise ValueError(
+            f"{found} in pyproject.toml is no https://github.com/ACCOUNT/NAME, which Binder and Colab open"
+        )
+    return found
+
+
+def badges(repository: str, place: str) -> str:
+    """The badges that open the notebook at `place` in the repository on Binder and on Colab."""
+    name = repository.removeprefix("https://github.com/")
+    binder = f"https://mybinder.org/v2/gh/{name}/{BRANCH}?urlpath=lab/tree/{place}"
+    colab = f"https://colab.research.google.com/github/{name}/blob/{BRANCH}/{place}"
+    return (
+        f"[![Open on Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
+        f"[![Open on Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})"
+    )
+
+
+def on_colab(repository: str, place: str) -> str:
+    """What Colab, which opens a notebook without the files around it, must run first; folded away for all others."""
+    return (
+        "<details><summary>On Colab, run this first, in a cell of your own</summary>\n\n"
+        f'```\n!git clone -q {repository} qaan && pip install -q "./qaan[notebooks]"\n'
+        f"%cd qaan/{Path(place).parent.as_posix()}\n```\n\n</details>"
+    )
+
+
+def title(path: Path) -> str:
+    """A notebook's heading, until its colon."""
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.search(r"^# ([^:\n]+)", text, re.MULTILINE)[1].strip()
+
+
+def links(paths: list[Path], at: int) -> str:
+    """Previous, contents and next, from the notebook paths[at]; from solutions also back to their notebook."""
+    path = paths[at]
+    solutions = path.parent.name == "solutions"
+
+    def name(other):
+        return f"Solutions {int(other.name[:2])}" if solutions else title(other)
+
+    parts = [f"[← {name(paths[at - 1])}]({paths[at - 1].name})"] if at else []
+    if solutions:
+        notebook = path.parents[1] / path.name.replace("_solutions", "")
+        parts.append(f"[{title(notebook)}](../{notebook.name})")
+    parts.append(f"[contents]({'../../' if solutions else '../'}{CONTENTS})")
+    if at + 1 < len(paths):
+        parts.append(f"[{name(paths[at + 1])} →]({paths[at + 1].name})")
+    return " · ".join(parts)
+
+
+def navigated(path: Path, line: str, repository: str, place: str) -> str:
+    """The notebook's file as it should be, as text: all but our two cells stays as it is."""
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if TAG not in cell.metadata.get("tags", [])]
+    last = [cell for cell in cells if cell.cell_type == "markdown"][-1]
+    last.source = BY_HAND.sub("", last.source)
+    ours = [f"{line} · {badges(repository, place)}\n\n{on_colab(repository, place)}", line]
+    top, bottom = (
+        nbformat.v4.new_markdown_cell(source, id=f"{TAG}-{where}", metadata={"tags": [TAG]})
+        for where, source in zip(("top", "bottom"), ours, strict=True)
+    )
+    notebook.cells = [top, *(cell for cell in cells if cell is not last or last.source), bottom]
+    return nbformat.writes(notebook) + "\n"
+
+
+def wanted(root: Path) -> dict[Path, str]:
+    """Every file that has to do with navigation, and how it should read."""
+    repository, files = address(root), {}
+    for folder in ("notebooks", "notebooks/solutions"):
+        paths = sorted((root / folder).glob("[0-9][0-9]_*.ipynb"))
+        for at, path in enumerate(paths):
+            files[path] = navigated(path, links(paths, at), repository, f"{folder}/{path.name}")
+    readme = root / "README.md"
+    first = next(path for path in files if path.name.startswith("00_"))
+    line = badges(repository, f"notebooks/{first.name}")
+    files[readme] = re.sub(
+        r"^\[!\[.*$", lambda _: line, readme.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE
+    )
+    return files
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """Write what is not up to date, or with --check name it; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where something would be written")
+    check = parser.parse_args(arguments).check
+    stale = {path: text for path, text in wanted(root).items() if path.read_text(encoding="utf-8") != text}
+    for path, text in stale.items():
+        print(f"{path.relative_to(root)}: {'not up to date' if check else 'written'}")
+        if not check:
+            path.write_text(text, encoding="utf-8", newline="\n")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
