@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from . import comparison
 from .ansatz import qcbm_ansatz
 from .bits import from_index
 from .execution import Exact
@@ -514,6 +515,70 @@ def check_turn_starts(starts) -> bool:
         (lambda s: s["lower"] != lower(s), "Compare your own costs seed by seed. What holds for all three?"),
     ]
     return judge(starts, hints, "Three seeds are few: it would take more to say by how much.")
+
+
+# 7 · What the prior adds
+
+
+def check_one_of_eight(chance) -> bool:
+    """Exercise 1 of notebook 7: the chance that one of eight independent 95 % intervals misses its truth."""
+    hints = [
+        (lambda c: _shape(c) != (), "One number is needed."),
+        (lambda c: c > 1, "A chance lies between 0 and 1."),
+        (lambda c: not _far(c, 0.05), "That is the chance of one interval. There are eight of them."),
+        (lambda c: not _far(c, 0.4), "Eight times a twentieth counts it twice when two of them miss."),
+        (lambda c: not _far(c, 1 - 0.05**8), "That is the chance that not all of them miss."),
+        (lambda c: not _far(c, 0.95**8), "That is the chance that none of them misses."),
+        (lambda c: _far(c, 1 - 0.95**8, 5e-3), "How likely is it that all eight hold? And what is left?"),
+    ]
+    return judge(chance, hints, "One comparison in three tables like this one would shine by luck alone.")
+
+
+def check_other_score(answer) -> bool:
+    """Exercise 2 of notebook 7: (rows, {rung: verdict by the kernel distance}) of the ladder."""
+
+    def right(rows):
+        priors = {}
+        for rung in comparison.last_scores(rows, "seed"):
+            base = "uniform, 16 bits" if "16" in rung or "two bases" in rung else "uniform"
+            if rung != base:
+                priors[rung] = comparison.paired_differences(rows, "kernel_distance", rung, base)
+        return {r: comparison.verdict(*comparison.interval(d, comparisons=len(priors))) for r, d in priors.items()}
+
+    hints = [
+        (lambda a: len(a) != 2 or not isinstance(a[1], dict), "The rows are needed, and a dictionary of verdicts."),
+        (lambda a: not isinstance(a[0], list) or not right(a[0]), "First the rows, as `read_rows` gives them."),
+        (lambda a: set(a[1]) != set(right(a[0])), "A verdict for each rung that is compared, and for no baseline."),
+        (lambda a: not set(a[1].values()) <= {"better", "worse", "tie"}, 'The words are "better", "worse" and "tie".'),
+        (
+            lambda a: a[1] != right(a[0]),
+            "Some verdict differs. Is each paired with the baseline of as many bits, and each interval wide enough for "
+            "all comparisons?",
+        ),
+    ]
+    return judge(answer, hints, "A second score that agrees is worth more than a second decimal of the first.")
+
+
+def check_seeds_needed(answer) -> bool:
+    """Exercise 3 of notebook 7: (differences (seeds,), the seeds that make their mean sure to within 0.25)."""
+
+    def needed(differences):
+        return (1.96 * np.std(differences, ddof=1) / 0.25) ** 2
+
+    hints = [
+        (lambda a: len(a) != 2 or len(_shape(a[0])) != 1, "The differences by seed are needed, and a number of seeds."),
+        (lambda a: len(a[0]) < 5, "These are fewer differences than there are seeds."),
+        (lambda a: int(a[1]) != a[1], "Seeds come whole."),
+        (
+            lambda a: abs(a[1] - needed(a[0]) / 4) <= 1,
+            "An interval reaches out to both sides: 0.25 is half of its width here.",
+        ),
+        (
+            lambda a: abs(a[1] - needed(a[0])) > 0.05 * needed(a[0]) + 1.5,
+            "An interval of a mean reaches 1.96 · spread / √n to either side. Set that to 0.25, and solve for n.",
+        ),
+    ]
+    return judge(answer, hints, "Twice as sure costs four times the seeds.")
 
 
 # 8 · Noise and hardware

@@ -70,6 +70,17 @@ def swept(*kinds):
     return [{"run": {"prior": {"kind": kind}, "seed": seed}} for seed in (0, 1) for kind in kinds]
 
 
+def ladder_rows():
+    """Rows of a ladder of six seeds: one rung worse than uniform, one better, one that is neither."""
+    rows = []
+    for seed, jitter in enumerate((0.01, 0.02, -0.01, 0.0, -0.02, 0.015)):
+        kernel = {"uniform": 1.0, "circuit": 1.5 + jitter, "RBM": 0.5 + jitter}
+        kernel |= {"uniform, 16 bits": 2.0, "two bases, zo": 2.0 + jitter * (-1) ** seed}
+        rows += [{"rung": rung, "seed": seed, "steps": 1.0, "kernel_distance": d} for rung, d in kernel.items()]
+    return rows
+
+
+ROWS = ladder_rows()
 PAIRED = paired_bits()
 CASES = {
     "check_sevens": (
@@ -290,6 +301,33 @@ CASES = {
             (LOWER | {"lower": "near 0"}, "seed by seed"),
         ],
         ["8.1", "sooner"],
+    ),
+    "check_one_of_eight": (
+        [0.3366, 1 - 0.95**8],
+        [(34, "between 0 and 1"), (0.05, "one interval"), (0.4, "twice"), (0.95**8, "none"), (0.2, "what is left")],
+        ["0.33", "0.34"],
+    ),
+    "check_other_score": (
+        [(ROWS, {"circuit": "worse", "RBM": "better", "two bases, zo": "tie"})],
+        [
+            (ROWS, "rows are needed|First the rows|dictionary of verdicts"),
+            ((3, {}), "First the rows"),
+            ((ROWS, {"circuit": "worse", "RBM": "better"}), "each rung"),
+            ((ROWS, {"circuit": "lower", "RBM": "better", "two bases, zo": "tie"}), "The words"),
+            ((ROWS, {"circuit": "better", "RBM": "worse", "two bases, zo": "tie"}), "differs"),
+        ],
+        ["circuit is", "RBM is"],
+    ),
+    "check_seeds_needed": (
+        [([1.0, 2.0, 3.0, 4.0, 5.0], 154), ([1.0, 2.0, 3.0, 4.0, 5.0], 153.0)],
+        [
+            (154, "differences by seed"),
+            (([1.0, 2.0], 31), "fewer differences"),
+            (([1.0, 2.0, 3.0, 4.0, 5.0], 153.7), "whole"),
+            (([1.0, 2.0, 3.0, 4.0, 5.0], 38), "both sides"),
+            (([1.0, 2.0, 3.0, 4.0, 5.0], 10), "solve"),
+        ],
+        ["154", "153"],
     ),
     "check_five_times_worse": (
         [{"faulty": 0.7314, "kl": 0.273, "ahead": "chip"}],
