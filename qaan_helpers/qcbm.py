@@ -74,6 +74,7 @@ class QCBM:
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
         self._n_angles = len(parameters)
         self.angles = self._rng.normal(0, 0.2, self._n_angles)  # off the warm start's saddle: 0.01 learns less
+        self.angles[circuit.num_parameters :] += np.pi / 2  # φ: from 0, both bases are one, and few fits leave that
 
     def probabilities(self, angles: np.ndarray | None = None, basis: int = 0) -> np.ndarray:
         """The model's distribution (2ⁿ,) in one basis, index = Σ_q bit_q · 2^q; frequencies where shots are drawn."""

@@ -349,6 +349,14 @@ def test_learns_bits_that_are_bound_to_each_other(optimizer, budget, above):
     assert sum(shares) > {"cobyla": 0.8, "adam": 0.9, "spsa": 0.3}[optimizer]  # a quarter when it began
 
 
+def test_trained_turns_start_near_the_y_basis():
+    model = qh.QCBM(qh.qcbm_ansatz(4), bases="zt")
+    n = qh.qcbm_ansatz(4).num_parameters
+    assert abs(model.angles[:n].mean()) < 0.2
+    assert np.allclose(model.angles[n:], np.pi / 2, atol=0.8)
+    assert np.allclose(model.angles[:n], qh.QCBM(qh.qcbm_ansatz(4), bases="zo").angles)
+
+
 @pytest.mark.parametrize("bases", ("zo", "zt"))
 def test_learns_two_bases_at_once(bases):
     """Each half has its own target. The public implementation compared 2n-bit targets with n-bit counts: no slope."""
