@@ -1,12 +1,14 @@
-"""Notebook 00 in a real JupyterLab and a real browser: all cells run, and the panels move by mouse and by keyboard.
+"""Notebooks 00 and 05 in a real JupyterLab and a real browser: all cells run, panels and the live view move, and stop.
 
-It needs playwright (`pip install playwright`) and a Chromium on the path, and is skipped without them.
+It needs playwright and a Chromium on the path (`make test-tools`), and is skipped without them.
 """
 
+import base64
 import contextlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -14,28 +16,35 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-NOTEBOOK = "00_play.ipynb"
+PLAY, LOOP = "00_play.ipynb", "05_associative_training.ipynb"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 BITS, CIRCUIT, MORPH, MODEL = range(4)  # the panels, from top to bottom
 PATIENCE = 120_000  # milliseconds, for a machine with other work to do
+WIDTHS = {"wide": 1600, "narrow": 800}
+BADGES = {"mybinder.org", "colab.research.google.com"}  # all that a page may ask of the network
+EMPTY = "<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>"
 
 playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the browser's tests need playwright: pip install playwright", exc_type=ImportError
+    "playwright.sync_api", reason="the browser's tests need playwright: make test-tools", exc_type=ImportError
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests need chromium on the path")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests need chromium: make test-tools")
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Where a JupyterLab with a copy of the notebook answers, with settings of its own."""
+    """The address of a notebook by its name, in a JupyterLab with copies of the notebooks and settings of its own."""
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copy(ROOT / "notebooks" / NOTEBOOK, folder)
+    for name in (PLAY, LOOP):
+        shutil.copy(ROOT / "notebooks" / name, folder)
+    shutil.copytree(ROOT / "notebooks" / "results", folder / "results")
     settings = {
         "config/labconfig/page_config.json": {
             "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}  # asks the network for news
@@ -63,7 +72,8 @@ def address(tmp_path_factory):
     with (folder / "log").open("w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as lab:
         try:
             wait_for(port, lab, folder / "log")
-            yield f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK}?token={key}"
+            # Each in a workspace of its own, or the second page would open the first one's notebook too.
+            yield lambda name: f"http://127.0.0.1:{port}/lab/workspaces/{name[:2]}/tree/{name}?token={key}"
         finally:
             lab.terminate()  # it ends its kernels
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -82,20 +92,57 @@ def wait_for(port, lab, log):
 
 
 @pytest.fixture(scope="module")
-def complaints():
-    """What the page's console calls an error."""
-    return []
+def browser():
+    """Chromium, without a window."""
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@contextlib.contextmanager
+def opened(browser, address):
+    """A page with a notebook whose kernel is there; `page.complaints` is what its console calls errors."""
+    page = browser.new_page(viewport={"width": WIDTHS["wide"], "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    page.complaints, page.asked = [], set()
+
+    def elsewhere(route):
+        page.asked.add(urlsplit(route.request.url).hostname)
+        route.fulfill(content_type="image/svg+xml", body=EMPTY)
+
+    page.route(lambda url: not url.startswith(("http://127.0.0.1:", "data:", "blob:")), elsewhere)
+    page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.goto(address)
+    page.locator(".jp-Notebook .jp-Cell").last.wait_for(state="attached")
+    wait_for_kernel(page)
+    yield page
+    page.close()
 
 
 def wait_for_kernel(page):
     """Return once the notebook's kernel answers: JupyterLab asks which one to take where cells are run before."""
+    name = urlsplit(page.url).path.split("/")[-1]
     end = time.monotonic() + PATIENCE / 1000
     while time.monotonic() < end:
         sessions = page.evaluate("fetch('/api/sessions').then(answer => answer.json())")
-        if any(session["kernel"]["execution_state"] == "idle" for session in sessions):
+        if any(it["path"] == name and it["kernel"]["execution_state"] == "idle" for it in sessions):
             return page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
         page.wait_for_timeout(200)
     pytest.fail("the notebook's kernel did not start")
+
+
+def run_all(page):
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def wait_for_the_last_cell(page):
+    """Return once the last cell has its number again."""
+    page.wait_for_function(
+        "() => /\\d/.test([...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].at(-1).textContent)"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,34 +152,44 @@ def unrun():
 
 
 @pytest.fixture(scope="module")
-def page(address, complaints, unrun):
-    """The notebook after Run > Run All Cells."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(PATIENCE)
-        page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(address)
-        page.locator(".jp-Notebook .jp-Cell").last.wait_for(state="attached")
-        wait_for_kernel(page)
+def page(browser, address, unrun):
+    """Notebook 00 after Run > Run All Cells."""
+    with opened(browser, address(PLAY)) as page:
         pictures = page.locator(".jp-OutputArea-output img")
         unrun += [picture.get_attribute("src") for picture in pictures.all()]
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        run_all(page)
         page.locator(".jp-OutputArea .widget-image").nth(MODEL).wait_for(state="attached")
-        page.wait_for_function(  # the last cell's number is there again
-            "() => /\\d/.test([...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].at(-1).textContent)"
-        )
+        wait_for_the_last_cell(page)
         yield page
-        browser.close()
 
 
-@pytest.fixture(params=[1600, 800], ids=["wide", "narrow"])
+@pytest.fixture(params=WIDTHS.values(), ids=WIDTHS)
 def window(page, request):
     """The page in a wide and in a narrow window."""
     page.set_viewport_size({"width": request.param, "height": 1000})
     return page
+
+
+def decoded(png):
+    """A picture's pixels in grey."""
+    with Image.open(io.BytesIO(png)) as drawn:
+        return np.asarray(drawn.convert("L"))
+
+
+def pixels(picture):
+    """A picture of the page in grey, as it is on the screen."""
+    return decoded(picture.screenshot())
+
+
+def wait_for_another(page, picture, source):
+    """Return once a picture is another than the one whose data is `source`."""
+    page.wait_for_function(
+        "([picture, source]) => picture.src !== source && picture.complete", arg=[picture.element_handle(), source]
+    )
+
+
+def differ(before, after):
+    return before.shape != after.shape or (before != after).any()
 
 
 class Panel:
@@ -143,24 +200,16 @@ class Panel:
         self.picture = page.locator(".jp-OutputArea .widget-image").nth(number)
         self.box = page.locator(".jp-OutputArea-output").filter(has=page.locator(".widget-image")).nth(number)
 
-    def pixels(self):
-        with Image.open(io.BytesIO(self.picture.screenshot())) as drawn:
-            return np.asarray(drawn.convert("L"))
-
     def moves(self, act):
         """Whether the picture's pixels change when `act` is done."""
-        before, source = self.pixels(), self.picture.get_attribute("src")
+        before, source = pixels(self.picture), self.picture.get_attribute("src")
         act()
-        self.page.wait_for_function(
-            "([picture, source]) => picture.src !== source && picture.complete",
-            arg=[self.picture.element_handle(), source],
-        )
-        after = self.pixels()
-        return before.shape != after.shape or (before != after).any()
+        wait_for_another(self.page, self.picture, source)
+        return differ(before, pixels(self.picture))
 
 
 def test_a_fresh_copy_shows_the_panels_pictures_before_any_cell_is_run(page, unrun):
-    notebook = json.loads((ROOT / "notebooks" / NOTEBOOK).read_text(encoding="utf-8"))
+    notebook = json.loads((ROOT / "notebooks" / PLAY).read_text(encoding="utf-8"))
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", ()) if "data" in output]
     stored = [output["data"]["image/png"] for output in outputs if "image/png" in output["data"]]
     assert [source.split(",")[1].strip() for source in unrun] == ["".join(png).strip() for png in stored]
@@ -216,9 +265,7 @@ def test_another_model_moves_every_panel(window):
     now = choice.evaluate("element => element.selectedIndex")
     assert panels[MODEL].moves(lambda: choice.select_option(index=1 - min(now, 1)))
     for panel, source in zip(panels, before, strict=True):
-        window.wait_for_function(
-            "([picture, source]) => picture.src !== source", arg=[panel.picture.element_handle(), source]
-        )
+        wait_for_another(window, panel.picture, source)
         assert panel.box.locator("select").first.evaluate("element => element.selectedIndex") != now
 
 
@@ -232,5 +279,88 @@ def test_pictures_and_controls_fit_into_the_window(window):
                 assert place["x"] + place["width"] <= edge + 1
 
 
-def test_the_console_shows_no_error(page, complaints):
-    assert not complaints
+# Each control has a name to be told by and is reached by Tab.
+NAMELESS = """boxes => boxes
+    .filter(box => box.offsetParent)
+    .filter(box => ![...box.querySelectorAll('button, select, input, .noUi-handle')].every(part => part.tabIndex >= 0)
+        || !(box.querySelector('label')?.textContent || box.textContent).trim())
+    .map(box => box.outerHTML)"""
+CONTROLS = ".widget-button, .widget-toggle-button, .widget-dropdown, .widget-slider, .widget-text, .widget-checkbox"
+
+
+def nameless(page):
+    """Controls without a label or out of the keyboard's reach; none should be."""
+    controls = page.locator(", ".join(f".jp-OutputArea {kind}" for kind in CONTROLS.split(", ")))
+    assert controls.count()
+    return controls.evaluate_all(NAMELESS)
+
+
+def test_every_control_is_named_and_reached_by_tab(page):
+    assert not nameless(page)
+
+
+def test_the_console_shows_no_error(page):
+    assert not page.complaints
+    assert page.asked <= BADGES
+
+
+# Notebook 05, whose training is watched for some epochs and then stopped by its button
+
+
+@pytest.fixture(scope="module")
+def loop(browser, address):
+    """Notebook 05 after Run All Cells and a press of its button, with what was seen on the way."""
+    with opened(browser, address(LOOP)) as page:
+        run_all(page)
+        cell = page.locator(".jp-CodeCell").filter(has_text="live.View(")
+        button = cell.get_by_role("button", name="Stop after this epoch")
+        button.wait_for()
+        picture = cell.locator(".jp-OutputArea-output img")
+        cell.get_by_text(re.compile(r"^2 of 50 epochs")).wait_for()
+        seen = SimpleNamespace(page=page, cell=cell, picture=picture, nameless=nameless(page))
+        before = data(picture)
+        cell.get_by_text(re.compile(r"evaluations, best")).wait_for()
+        end = time.monotonic() + PATIENCE / 1000
+        while (after := data(picture)) == before and time.monotonic() < end:  # a redraw is another element
+            page.wait_for_timeout(200)
+        seen.redrawn = differ(*map(decoded, (before, after)))
+        button.focus()
+        page.keyboard.press("Space")
+        wait_for_the_last_cell(page)
+        yield seen
+
+
+def data(picture):
+    """The PNG that an output's picture holds."""
+    return base64.b64decode(picture.get_attribute("src").split(",")[1])
+
+
+def test_the_live_view_is_redrawn_and_its_button_ends_the_training(loop):
+    assert loop.redrawn
+    assert not loop.nameless
+    told = loop.cell.locator(".jp-OutputArea").inner_text()
+    assert re.search(r"^\d+ of 50 epochs in \d+ s, stopped by the button", told, re.MULTILINE)
+    assert loop.cell.get_by_role("button", name="Stop").count() == 0
+
+
+def test_all_cells_ran_without_an_error_after_the_stop(loop):
+    assert loop.page.locator(".jp-OutputArea-output[data-mime-type*='error']").count() == 0
+    animation = loop.page.get_by_alt_text("Noise turns into 16 digits over the epochs.")
+    first = pixels(animation)
+    assert first.std() > 10  # there is something on it
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+def test_every_picture_fits_into_the_window(loop, width):
+    loop.page.set_viewport_size({"width": width, "height": 1000})
+    pictures = loop.page.locator(".jp-OutputArea-output img").all()
+    assert len(pictures) > 6
+    edge = loop.page.locator(".jp-WindowedPanel-outer").first.bounding_box()
+    for picture in pictures:
+        place = picture.bounding_box()
+        assert place["x"] + place["width"] <= edge["x"] + edge["width"] + 1
+
+
+def test_the_console_of_the_loop_shows_no_error(loop):
+    assert not loop.page.complaints
+    assert loop.page.asked <= BADGES
