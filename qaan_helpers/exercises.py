@@ -4,6 +4,7 @@ A notebook has a stub, `my_answer = ...`, and calls `check_…(my_answer)` below
 are in notebooks/solutions/.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 
 from . import comparison
 from .ansatz import qcbm_ansatz
-from .bits import from_index
+from .bits import binarise, draw, from_index, mutual_information, to_index
 from .execution import Exact
 from .qcbm import QCBM
 
@@ -717,3 +718,185 @@ def check_interrupted(counts) -> bool:
         (lambda c: c["found"] != c["kept"], "What was kept is what should be found. Is it the same folder, and plan?"),
     ]
     return judge(counts, hints, "What is done stays done, whatever stops the rest.")
+
+
+# 10 · Break it
+
+FAULTS = (
+    *("reversed bits", "frozen seed", "COBYLA under budget", "collapsed prior"),
+    *("weights for activations", "sorted shots", "none"),
+)
+
+
+def check_blind_qubit(qubit) -> bool:
+    """Exercise 1 of notebook 10: the one qubit of seven with which a test of reversed bits notices nothing."""
+    hints = [
+        (lambda q: _shape(q) != () or float(q) != int(q), "One whole number is needed: a qubit's."),
+        (lambda q: not 0 <= q < 7, "Seven qubits, counted from 0, have other numbers."),
+        (
+            lambda q: q != 3,
+            "With this one the test works. To which column does each of the seven go when a code is read backwards?",
+        ),
+    ]
+    return judge(qubit, hints, "It stays where it is when all others change places. Turn a qubit that does not.")
+
+
+class Patient:
+    """A run with one fault of notebook 10, or none: `bits(images)`, `costs`, `probabilities()` and `sample(n)`."""
+
+    def __init__(self, fault, gan, fit, bits):
+        self._fault, self._gan, self._rng = fault, gan, np.random.default_rng(1)
+        self._model = QCBM(gan.prior.qcbm.circuit, seed=2)
+        if fault == "weights for activations":
+            self.costs = self._model.fit(self.bits(None), max_evaluations=300).costs
+        elif fault == "COBYLA under budget":
+            self.costs = _cut_short(self._model, bits, 5)
+        else:
+            self._model.angles, self.costs = fit.angles, fit.costs
+
+    def bits(self, images) -> np.ndarray:
+        """What the circuit is fitted to, of images (N, 1, 28, 28): bits (N, n) uint8."""
+        if self._fault == "weights for activations":
+            return binarise(self._gan.discriminator.hidden[0].weight.T, "bernoulli", seed=3)
+        return self._gan.bits(images)
+
+    def probabilities(self) -> np.ndarray:
+        """The circuit's exact distribution (2ⁿ,)."""
+        return self._model.probabilities()
+
+    def sample(self, n_samples: int) -> np.ndarray:
+        """Codes (n_samples, n) uint8."""
+        if self._fault == "frozen seed":
+            return self._rng.permutation(draw(self.probabilities(), n_samples, np.random.default_rng(4)))
+        codes = self._model.sample(n_samples)
+        if self._fault == "reversed bits":
+            return codes[:, ::-1].copy()
+        if self._fault == "sorted shots":
+            return codes[np.argsort(to_index(codes))]
+        return np.tile(_commonest(codes), (n_samples, 1)) if self._fault == "collapsed prior" else codes
+
+
+class _EnoughError(Exception):
+    pass
+
+
+def _cut_short(model, bits, n_evaluations):
+    """The costs of a fit that ends after so many evaluations, however few; the model keeps the best of its angles."""
+    costs = []
+
+    def count(_, cost):
+        costs.append(cost)
+        if len(costs) == n_evaluations:
+            raise _EnoughError
+
+    with contextlib.suppress(_EnoughError):
+        model.fit(bits, callback=count)
+    return np.array(costs)
+
+
+def _commonest(codes):
+    seen, counts = np.unique(codes, axis=0, return_counts=True)
+    return seen[counts.argmax()]
+
+
+def _ill():
+    """The fault of each patient of exercise 2 of notebook 10."""
+    return dict(zip("ABCD", np.random.default_rng(53).permutation(FAULTS).tolist(), strict=False))
+
+
+def patients(gan, fit, bits) -> dict[str, Patient]:
+    """Four patients, A to D, from a healthy QAAN with a circuit, its bits (N, n), and a fit (FitResult) to them."""
+    return {name: Patient(fault, gan, fit, bits) for name, fault in _ill().items()}
+
+
+def check_diagnoses(found) -> bool:
+    """Exercise 2 of notebook 10: the fault of each of four patients."""
+    wrong = [name for name, fault in _ill().items() if not isinstance(found, dict) or found.get(name) != fault]
+    hints = [
+        (lambda f: _lacks(f, *"ABCD"), "A dictionary with the keys 'A', 'B', 'C' and 'D' is needed."),
+        (lambda f: not set(f.values()) <= set(FAULTS), f"The faults are: {', '.join(FAULTS)}."),
+        (
+            lambda f: bool(wrong),
+            f"Look at {' and '.join(wrong)} again, with every question: do other images change the bits? Are there "
+            "more costs than angles? How many codes are there, do neighbours agree, do counts differ from call to "
+            "call, and are they the circuit's?",
+        ),
+    ]
+    return judge(found, hints, "Each by its number, and without a look at the code.")
+
+
+def check_repair(function) -> bool:
+    """Exercise 3 of notebook 10: sorted halves (N, 2n) become shots in random order, halves that share nothing."""
+    rng = np.random.default_rng(5)
+    halves = [from_index(np.sort(rng.choice(16, 2000, p=p)), 4) for p in rng.dirichlet(np.ones(16), 2)]
+    given = np.hstack(halves)
+    function_of = _Once(function, given)
+
+    def counts(bits, half):
+        return np.bincount(to_index(np.asarray(bits)[:, 4 * half : 4 * half + 4]), minlength=16)
+
+    def differ(bits):
+        return any((counts(bits, half) != counts(given, half)).any() for half in (0, 1))
+
+    def grouped(bits):
+        index = [to_index(bits[:, :4]), to_index(bits[:, 4:])]
+        return max((rows[1:] == rows[:-1]).mean() for rows in index) > 0.5
+
+    hints = [
+        (lambda f: not callable(f), _FUNCTION),
+        (lambda f: function_of().shape != given.shape, "Bits of the same shape are needed: as many rows and columns."),
+        (
+            lambda f: differ(function_of()),
+            "A basis has other codes than before. The bits of a shot belong together: in each half, move whole rows.",
+        ),
+        (lambda f: grouped(function_of()), "Neighbours still agree in one of the halves: it is in order yet."),
+        (
+            lambda f: mutual_information(function_of())[:4, 4:].sum() > 0.1,
+            "Both halves are in random order, and each still tells of the other. Were they given the same order?",
+        ),
+        (
+            lambda f: np.array_equal(function_of(), function_of(again=True)),
+            "Two calls give the same order: that is a fault of this notebook, too.",
+        ),
+    ]
+    return judge(function, hints, "The same shots, in an order that says nothing.")
+
+
+class _Once:
+    """A learner's function of bits, called with a copy of them, and again only where that is asked for."""
+
+    def __init__(self, function, bits):
+        self._function, self._bits, self._told = function, bits, None
+
+    def __call__(self, again=False):
+        if again:
+            return np.asarray(self._function(self._bits.copy()))
+        if self._told is None:
+            self._told = np.asarray(self._function(self._bits.copy()))
+        return self._told
+
+
+def check_collapse(answer) -> bool:
+    """Exercise 4 of notebook 10: cost and entropies of a circuit fitted to one row, and which of them cannot be."""
+    names = ("cost", "circuit", "codes")
+    hints = [
+        (
+            lambda a: _lacks(a, *names, "impossible") or _shape([a[name] for name in names]) != (3,),
+            'A dictionary with "cost", "circuit", "codes" (numbers) and "impossible" (a name) is needed.',
+        ),
+        (
+            lambda a: not 0 <= a["cost"] < 3,
+            "cost: is it what the fit to one row reports as its best, after 1,000 evaluations?",
+        ),
+        (lambda a: not 0 <= a["circuit"] < 4, "circuit: the sum of −p log p over all states, of the fitted circuit."),
+        (lambda a: abs(a["codes"] - a["circuit"]) > 0.3, "codes: samples of the same circuit are as rich as it is."),
+        (lambda a: a["impossible"] not in names, "For 'impossible', take one of: cost, circuit, codes."),
+        (
+            lambda a: a["impossible"] != "cost",
+            "A circuit may well have so little entropy, if it has learned badly. Below what can no model get that is "
+            "asked for all the bits?",
+        ),
+    ]
+    return judge(
+        answer, hints, "A perfect model costs the bits' entropy; what costs less has not been asked for all of them."
+    )

@@ -52,6 +52,15 @@ SCATTERED = {"side by side": 1.7, "scattered": 0.6, "why": "neighbours share a s
 SMOOTHING = {"landmark": 0.0, "with": 0.46, "without": 0.48}
 SWAPPED = {"circuit": [22.8, 21.1], "shuffled": [29.5, 29.9], "better": "circuit"}
 
+COLLAPSE = {"cost": 0.7, "circuit": 0.8, "codes": 0.79, "impossible": "cost"}
+
+
+def repaired(bits, seed=None):
+    """The halves' rows in random order, each half in one of its own."""
+    rng = np.random.default_rng(seed)
+    return np.hstack([rng.permutation(half) for half in np.hsplit(np.asarray(bits), 2)])
+
+
 # check: (right answers, [(wrong answer, what its hint says)], what no hint may hold)
 TURNED = {"|+⟩": 1.0, "|+i⟩": 0.5, "|−⟩": 0.0, "|−i⟩": 0.5}
 LOWER = {"near 0": [8.3, 8.4, 8.2], "π/2": [8.1, 8.2, 8.0], "lower": "π/2"}
@@ -394,6 +403,48 @@ CASES = {
             ({"all": 4, "kept": 2, "found": 0}, "same folder"),
         ],
         ["minus"],
+    ),
+    "check_blind_qubit": (
+        [3, np.int64(3), 3.0],
+        [([3], "One whole"), (2.5, "One whole"), (7, "counted from 0"), (0, "which column"), ("middle", "type str")],
+        [" 3", "middle", "half"],
+    ),
+    "check_diagnoses": (
+        [exercises._ill()],
+        [
+            ({"A": "none"}, "dictionary"),
+            (dict.fromkeys("ABCD", "bad luck"), "The faults are"),
+            (exercises._ill() | {"B": "collapsed prior"}, "^Not yet. Look at B again"),
+            (dict.fromkeys("ABCD", "sorted shots"), "A and B and C and D"),
+        ],
+        [],
+    ),
+    "check_repair": (
+        [repaired, lambda bits: repaired(bits).astype(float)],
+        [
+            (0.7, "function itself"),
+            (lambda bits: bits[:, :4], "same shape"),
+            (lambda bits: np.random.default_rng().permuted(bits, axis=0), "whole rows"),
+            (lambda bits: 1 - bits, "other codes"),
+            (lambda bits: bits, "it is in order yet"),
+            (lambda bits: np.hstack([repaired(bits)[:, :4], bits[:, 4:]]), "it is in order yet"),
+            (lambda bits: np.random.default_rng().permutation(bits), "same order"),
+            (lambda bits: repaired(bits, seed=0), "Two calls"),
+        ],
+        ["permut", "shuffle", "hstack"],
+    ),
+    "check_collapse": (
+        [COLLAPSE, COLLAPSE | {"cost": np.float64(1.4), "circuit": 2.7, "codes": 2.6}],
+        [
+            ({"cost": 0.7}, "dictionary"),
+            (COLLAPSE | {"codes": []}, "dictionary"),
+            (COLLAPSE | {"cost": 5.2}, "one row"),
+            (COLLAPSE | {"circuit": 5.3}, "log p"),
+            (COLLAPSE | {"codes": 0.0}, "same circuit"),
+            (COLLAPSE | {"impossible": "all"}, "take one of"),
+            (COLLAPSE | {"impossible": "codes"}, "asked for all the bits"),
+        ],
+        ["is 'cost'", "entropy of the bits"],
     ),
 }
 CHECKS = {name for name, _ in inspect.getmembers(exercises, inspect.isfunction) if name.startswith("check_")}
