@@ -1,17 +1,22 @@
-"""The notebooks' form: opening, closing, cell length, alternative texts, links, and times as measured."""
+"""The notebooks' form: opening, closing, headings, alternative texts, names, numbers, and times as measured."""
 
+import ast
+import inspect
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+import qaan_helpers as qh
 from qaan_helpers import exercises
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 MEASURED = re.compile(r"This notebook took (\d+) s and ([\d.]+) GB")
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("[0-9]*.ipynb"))
+with_solutions = pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: path.stem)
 
 
 def cells(path, kind):
@@ -21,6 +26,12 @@ def cells(path, kind):
         cell for cell in found if cell["cell_type"] == kind and "navigation" not in cell["metadata"].get("tags", ())
     ]
     return [{**cell, "source": "".join(cell["source"])} for cell in ours]
+
+
+def outputs(path):
+    """Data and metadata of every output that has any."""
+    found = [output for cell in cells(path, "code") for output in cell["outputs"] if "data" in output]
+    return [(output["data"], output["metadata"]) for output in found]
 
 
 def measured(path):
@@ -91,24 +102,175 @@ def test_time_and_memory_are_those_of_the_stored_run(path):
     assert (int(row[1]), float(row[2])) == (seconds, memory)
 
 
-@each
-def test_cells_are_short_and_figures_have_alternative_texts(path):
+@with_solutions
+def test_cells_are_short(path):
     lines = [len([line for line in cell["source"].splitlines() if line.strip()]) for cell in cells(path, "code")]
     assert max(lines) <= 25
     assert sorted(lines)[len(lines) // 2] <= 7
+
+
+@with_solutions
+def test_every_picture_is_small_and_has_its_alternative_text(path):
+    for data, metadata in outputs(path):
+        for kind in [kind for kind in data if kind.startswith("image/")]:
+            assert metadata[kind]["alt"].endswith(".")
+            assert len(data[kind]) * 3 / 4 <= 120_000
+        for picture in re.findall(r"<img[^>]*>", "".join(data.get("text/html", ""))):
+            assert re.search(r"\balt=[\"'][^\"']+[.][\"']", picture), picture[:80]
+    for cell in cells(path, "markdown"):
+        assert "![](" not in cell["source"]
+
+
+@with_solutions
+def test_headings_go_down_one_level_at_a_time_below_one_title(path):
+    texts = [re.sub(r"```.*?```", "", cell["source"], flags=re.DOTALL) for cell in cells(path, "markdown")]
+    levels = [len(marks) for text in texts for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert texts[0].startswith("# ") and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+# Names: a notebook's code uses, and its prose mentions, what the package has
+
+
+def home(name):
+    """What a name in a notebook stands for when it is one of ours: the package or a module of it."""
+    if name in ("qh", "qaan_helpers"):
+        return qh
+    return getattr(qh, name) if inspect.ismodule(getattr(qh, name, None)) else None
+
+
+def missing(thing, names):
+    """The first of dotted names that `thing` lacks, or nothing; what only its instances have is not looked for."""
+    for name in names:
+        if not hasattr(thing, name):
+            return None if inspect.isclass(thing) else name
+        thing = getattr(thing, name)
+
+
+def unknown_in_code(source):
+    """Names that code takes from the package and that are not there."""
+    ours = {}
+    tree = ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.MULTILINE))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            ours |= {a.asname or a.name: qh for a in node.names if a.name == "qaan_helpers"}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "qaan_helpers":
+            module = getattr(qh, node.module.partition(".")[2]) if "." in node.module else qh
+            yield from (alias.name for alias in node.names if not hasattr(module, alias.name))
+            ours |= {a.asname or a.name: getattr(module, a.name, None) for a in node.names}
+    for node in ast.walk(tree):
+        whole = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+        first, *rest = whole.split(".")
+        if re.fullmatch(r"\w+(\.\w+)+", whole) and inspect.ismodule(ours.get(first)) and missing(ours[first], rest):
+            yield whole
+
+
+def unknown_in_prose(text):
+    """Names of ours that code between backticks mentions and that are not there."""
+    for code in re.findall(r"`([^`\n]+)`", text):
+        for first, rest in re.findall(r"(?<![\w./])(\w+)((?:\.[A-Za-z_]\w*)+)", code):
+            if (
+                home(first)
+                and not rest.endswith(("py", "toml", "safetensors"))
+                and missing(home(first), rest[1:].split("."))
+            ):
+                yield first + rest
+
+
+@with_solutions
+def test_every_name_of_the_package_is_one_that_it_has(path):
+    code = "\n".join(cell["source"] for cell in cells(path, "code"))
+    prose = "\n".join(cell["source"] for cell in cells(path, "markdown"))
+    assert not [*unknown_in_code(code), *unknown_in_prose(prose)]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_every_name_of_the_package_in_a_page_is_one_that_it_has(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert not [*unknown_in_code("\n".join(blocks)), *unknown_in_prose(text)]
+
+
+def test_names_that_the_package_does_not_have_are_found():
+    wrong = "import qaan_helpers as q\nfrom qaan_helpers import plots as p, plot\nfrom qaan_helpers.bits import draws\n"
+    used = "q.QBM(q.QCBM, q.plots.show, p.shows, q.QCBM.fits); x.plots.none; q.QAAN.load(1).nothing"
+    assert [*unknown_in_code(wrong + used)] == ["plot", "draws", "q.QBM", "p.shows"]
+    told = "`qh.QCBM(4).fit`, `qh.QBM`, `plots.shows(1)`, `plots.show`, `my.plots.shows`, `widgets.Playground(1).bits`"
+    assert [*unknown_in_prose(told)] == ["qh.QBM", "plots.shows"]
+
+
+# Numbers: what the prose says stands in the code, or was printed by it and is compared by the notebook's test
+
+NOT_PROSE = (
+    *(r"(?s)```.*?```", r"`[^`]*`", r"(?s)\$\$.*?\$\$", r"\$[^$]*\$", r"\]\([^)]*\)"),  # code, formulas, addresses
+    *(r"(?m)^#.*$", r"(?m)^\d+\. ", r"\*\*Takes\*\*.*", r"\d+ · "),  # headings, lists, times (tested above), titles
+    r"(?i)\b(notebooks?|exercises?|arXiv:|Fig\.) ?[\d.]+(, \d+)*( (and|to|or) \d+)?",
+)
+# Said and not computed there, and why it holds.
+ELSEWHERE = {
+    "01_mnist": {"255": "the largest byte"},
+    "05_associative_training": {"130": "the public implementation's angles", "1,500": "a default, tested below"},
+}
+
+
+def numbers(text):
+    """Every number above 2 in a text, as it is written, and its value."""
+    for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?", text):
+        if float(match.group().replace(",", "")) > 2:  # one and two are in every sentence
+            yield match.group(), float(match.group().replace(",", ""))
+
+
+def computed(path):
+    """Every number in a notebook's code and in its outputs that do not vary."""
+    found = [cell["source"] for cell in cells(path, "code")]
     for cell in cells(path, "code"):
-        for output in cell["outputs"]:
-            if "image/png" in output.get("data", {}):
-                assert output["metadata"]["image/png"]["alt"].endswith(".")
-                assert len(output["data"]["image/png"]) * 3 / 4 <= 120_000
+        if "nbval-ignore-output" not in cell["metadata"].get("tags", ()):
+            found += ["".join(output.get("text", "")) for output in cell["outputs"]]
+    text = re.sub(r"(?<=\d)[,_](?=\d{3})", "", "\n".join(found))
+    return {float(number) for number in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", text)}
+
+
+def prose(path):
+    """The texts of a notebook until its exercises, whose numbers are asked of the reader."""
+    texts = [cell["source"] for cell in cells(path, "markdown")]
+    return "\f".join(texts).split("## Exercises\n")[0].split("\f")
+
+
+def unbound(path):
+    """Numbers of the prose that neither the code nor a stable output has, neither as such nor as a share."""
+    known = computed(path)
+    known |= {round(100 * value) for value in known if value < 1} | {100 * value for value in known if value < 1}
+    for text in prose(path):
+        for pattern in NOT_PROSE:
+            text = re.sub(pattern, "", text)
+        yield from (number for number, value in numbers(text) if value not in known)
+
+
+@with_solutions
+def test_every_number_in_the_prose_is_one_of_the_code_or_of_what_it_printed(path):
+    assert set(unbound(path)) == set(ELSEWHERE.get(path.stem, ()))
+
+
+def test_the_default_that_the_prose_names():
+    assert qh.QCBMPrior(8).max_evaluations == 1500
+
+
+# Widgets
+
+
+@with_solutions
+def test_every_control_that_a_notebook_makes_has_a_name(path):
+    kinds = ("Slider", "Text", "Dropdown", "Button", "Checkbox", "Select", "Combobox")
+    for node in ast.walk(ast.parse("\n".join(cell["source"] for cell in cells(path, "code")))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(kinds):
+            assert any(argument.arg == "description" for argument in node.keywords), ast.unparse(node)
 
 
 def test_panels_are_pictures_where_widgets_cannot_run():
     path = ROOT / "notebooks" / "00_play.ipynb"
     notebook = json.loads(path.read_text(encoding="utf-8"))
     assert "widgets" not in notebook["metadata"]  # with their state stored, such pages would show nothing
-    panels = [output["data"] for cell in cells(path, "code") for output in cell["outputs"] if "data" in output]
-    panels = [data for data in panels if "application/vnd.jupyter.widget-view+json" in data]
+    panels = [data for data, _ in outputs(path) if "application/vnd.jupyter.widget-view+json" in data]
     assert len(panels) == 4 and all("image/png" in data for data in panels)
 
 
