@@ -605,7 +605,7 @@ def check_five_times_worse(trap) -> bool:
             "faulty: on a trap no gate is added. How many two-qubit gates has the circuit there?",
         ),
         (
-            lambda t: not 0.2 < t["kl"] < 0.36,
+            lambda t: not 0.12 < t["kl"] < 0.3,
             "kl: is it in nats, from 50,000 shots, with the trap's other errors as well?",
         ),
         (lambda t: t["ahead"] not in ("ion trap", "chip"), 'For "ahead" the words are "ion trap" and "chip".'),

@@ -1,7 +1,8 @@
 """Pictures with one message each: digits, distributions, what a fit did, how a training went.
 
 Every function returns a matplotlib Figure; `show(figure, alt)` puts it into a notebook with its text for those who
-cannot see it. Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in dashes too.
+cannot see it. Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in dashes too, and
+bars in hatches, for those who see or print them in grey.
 """
 
 import io
@@ -18,7 +19,8 @@ from .bits import to_index
 from .dcgan import check_images
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1)), (0, (1, 2)), "-")
+DASHES = ("-", "--", ":", "-.", (0, (3, 1, 1, 1, 1, 1)), (0, (5, 5)), (0, (10, 2)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "|||")
 CELL = (34, 42)  # pixels of a digit with its label beneath: width and height
 INCH = 1 / 40  # a pixel of a digit in such a cell, in inches
 
@@ -199,12 +201,13 @@ def distributions(named: dict[str, np.ndarray], title: str) -> Figure:
     width = 0.8 / len(named)
     for i, (name, p) in enumerate(named.items()):
         place = np.arange(size) + (i - (len(named) - 1) / 2) * width
-        axis.bar(place, p, width, label=name, color=COLOURS[i], hatch=("", "///", "...")[i % 3], edgecolor="white")
+        axis.bar(place, p, width, label=name, color=COLOURS[i], hatch=HATCHES[i], edgecolor="white")
     if size <= 32:
         states = ["".join(str(state >> q & 1) for q in range(n_bits)) for state in range(size)]
         axis.set_xticks(range(size), states, rotation=0 if size <= 16 else 90, family="monospace")
     axis.set(xlabel="state, qubit 0 on the left", ylabel="probability")
-    axis.legend(frameon=False)
+    # Above the axes: inside, wherever it stands, it may lie on bars.
+    axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), borderaxespad=0, ncols=4)
     return figure
 
 
@@ -223,11 +226,11 @@ def cost_curves(
     for i, (name, costs) in enumerate(named.items()):
         tried = np.arange(1, len(costs) + 1)
         axis.plot(tried, costs, ".", markersize=1.5, color=COLOURS[i], alpha=0.25)
-        axis.plot(tried, np.minimum.accumulate(costs), DASHES[i], color=COLOURS[i], label=name)
+        axis.plot(tried, np.minimum.accumulate(costs), linestyle=DASHES[i], color=COLOURS[i], label=name)
     if shaded:
         axis.axvspan(0, shaded, color="0.9", label=f"first simplex: {shaded} evaluations")
     if floor is not None:
-        axis.axhline(floor, color="black", linewidth=0.8, linestyle=(0, (1, 2)), label="a perfect model")
+        axis.axhline(floor, color="black", linewidth=0.8, linestyle=(0, (1, 4)), label="a perfect model")
     axis.set(xlabel=xlabel, ylabel="cost (nats)")
     axis.legend(frameon=False)
     return figure
@@ -257,9 +260,9 @@ def _draw_game(axes, history):
     left, right = axes
     epochs = [report.epoch for report in history]
     for i, (name, label) in enumerate((("d_loss", "discriminator"), ("g_loss", "generator"))):
-        left.plot(epochs, [getattr(r, name) for r in history], DASHES[i], color=COLOURS[i], label=label)
+        left.plot(epochs, [getattr(r, name) for r in history], linestyle=DASHES[i], color=COLOURS[i], label=label)
     for i, (name, label) in enumerate((("d_real", "real, D(x)"), ("d_fake", "drawn, D(G(z))"))):
-        right.plot(epochs, [getattr(r, name) for r in history], DASHES[i], color=COLOURS[i], label=label)
+        right.plot(epochs, [getattr(r, name) for r in history], linestyle=DASHES[i], color=COLOURS[i], label=label)
     right.axhline(0.5, color="0.6", linewidth=0.8)
     left.set(xlabel="epoch", ylabel="loss (nats)")
     right.set(xlabel="epoch", ylabel="probability of being real", ylim=(0, 1))
@@ -284,7 +287,7 @@ def _draw_prior(axis, history, n_bits):
         "a perfect model": [r.bits_entropy for r in fitted],
     }
     for i, (name, costs) in enumerate(lines.items()):
-        axis.plot([r.epoch for r in fitted], costs, DASHES[i], color=COLOURS[i], label=name)
+        axis.plot([r.epoch for r in fitted], costs, linestyle=DASHES[i], color=COLOURS[i], label=name)
     axis.set(xlabel="epoch", ylabel="cost of the bits (nats)")
 
 

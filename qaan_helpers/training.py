@@ -61,8 +61,9 @@ class Settings:
     """How a QAAN trains; notebook 05 shows how the defaults were chosen.
 
     learning_rate: of both Adams, with β₁ = 0.5; hidden_rate: the share of it at which D's hidden layer learns. A unit
-    there sums 2,352 inputs, each of whose weights moves by the rate, and soon sticks at −1 or +1 where all move alike:
-    rates go with one over the number of inputs (Yang et al., arXiv:2203.03466, Table 3), 600 in the layer before.
+    there sums 2,352 inputs, each of whose weights moves by the rate, and soon sticks at −1 or +1 where all move alike.
+    Rates that go with one over the number of inputs (Yang et al., arXiv:2203.03466, Table 3) would be a quarter of that
+    of the layer before; at half of it the digits are as good, and the bits keep more in common.
     label_smoothing: real images are called 1 − this.
     warm_up: epochs with a uniform prior first; refresh: fit the prior anew every so many epochs.
     binarisation: of `bits.binarise`. fit_samples: images whose bits the prior is fitted to, at most; fit_to: "real"
@@ -73,7 +74,7 @@ class Settings:
     """
 
     learning_rate: float = 5e-4
-    hidden_rate: float = 0.25
+    hidden_rate: float = 0.5
     label_smoothing: float = 0.1
     warm_up: int = 1
     refresh: int = 1

@@ -42,7 +42,7 @@ def measured(path):
 
 def test_those_that_are_written_are_there():
     names = ["00_play", "01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"]
-    names += ["08_noise_and_hardware", "10_break_it"]
+    names += ["08_noise_and_hardware", "09_scaling_out", "10_break_it"]
     assert [path.stem for path in NOTEBOOKS] == names
 
 
@@ -237,7 +237,7 @@ def prose(path):
 
 
 def unbound(path):
-    """Numbers of the prose that neither the code nor a stable output has, not even as the share that is that percent."""
+    """Numbers of the prose that neither the code nor a stable output has, neither as such nor as a share."""
     known = computed(path)
     known |= {round(100 * value) for value in known if value < 1} | {100 * value for value in known if value < 1}
     for text in prose(path):
@@ -253,6 +253,36 @@ def test_every_number_in_the_prose_is_one_of_the_code_or_of_what_it_printed(path
 
 def test_the_default_that_the_prose_names():
     assert qh.QCBMPrior(8).max_evaluations == 1500
+
+
+# Colours: never all that tells two things apart
+
+SERIES = {"plot", "step", "errorbar", "semilogx", "semilogy", "loglog", "bar", "barh", "hist", "scatter", "stairs"}
+APART = {"linestyle", "ls", "marker", "hatch", "fmt"}
+GREY = {"cividis", "gray", "gray_r"}  # lighter or darker all the way
+# A map around zero, which is dark at both ends in grey; to become cividis when the notebook is run anew.
+DARK_AT_BOTH_ENDS = {"01_mnist": {"PuOr_r"}, "01_mnist_solutions": {"PuOr_r"}}
+
+
+def code_calls(path):
+    tree = ast.parse("\n".join(cell["source"] for cell in cells(path, "code")))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+
+
+@with_solutions
+def test_labelled_series_have_a_dash_a_marker_or_a_hatch_of_their_own(path):
+    for call in code_calls(path):
+        named = {argument.arg for argument in call.keywords}
+        if call.func.attr in SERIES and "label" in named:
+            formats = [ast.unparse(argument) for argument in call.args[1:] if "DASHES" in ast.unparse(argument)]
+            formats += [a.value for a in call.args[1:] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            assert formats or named & APART or None in named, ast.unparse(call)  # None: **look
+
+
+@with_solutions
+def test_colour_maps_are_readable_in_grey(path):
+    maps = {argument.value.value for call in code_calls(path) for argument in call.keywords if argument.arg == "cmap"}
+    assert maps - GREY == DARK_AT_BOTH_ENDS.get(path.stem, set())
 
 
 # Widgets

@@ -98,6 +98,52 @@ def test_figures_leave_pyplot_alone():
     assert plt.get_fignums() == before
 
 
+# Without colours
+
+MOST = len(plots.COLOURS)  # series that a figure can tell apart
+FULL = {
+    "distributions": lambda: plots.distributions({f"model {i}": np.roll(born()[0], i) for i in range(MOST)}, "Many"),
+    "cost_curves": lambda: plots.cost_curves({f"run {i}": np.linspace(3, i / 9, 50) for i in range(MOST)}, "Many", 0.1),
+}
+
+
+def looks(axis):
+    """What tells each labelled series of an axes from others where there are no colours."""
+    for line in axis.lines:
+        if not line.get_label().startswith("_"):
+            yield (
+                line.get_label(),
+                (line._unscaled_dash_pattern if line.get_linestyle() != "None" else "", line.get_marker()),
+            )
+    for bars in axis.containers:
+        yield bars.get_label(), ("bars", bars[0].get_hatch())
+    for patch in axis.patches:
+        if not patch.get_label().startswith("_"):
+            yield patch.get_label(), ("patch", patch.get_hatch())
+
+
+@pytest.mark.parametrize("figure", [*FIGURES.values(), *FULL.values()], ids=[*FIGURES, *(f"full {n}" for n in FULL)])
+def test_series_are_told_apart_without_colours(figure):
+    for axis in figure().axes:
+        names, seen = zip(*looks(axis), strict=True) if list(looks(axis)) else ((), ())
+        assert len(set(map(str, seen))) == len(seen), names
+        for image in axis.images:
+            greys = image.get_cmap()(np.linspace(0, 1, 50)) @ (0.299, 0.587, 0.114, 0)
+            steps = np.diff(greys)
+            assert (steps > 0).all() or (steps < 0).all()  # more is lighter, or darker, all the way
+
+
+@pytest.mark.parametrize("figure", [FIGURES["distributions"], FULL["distributions"]], ids=["two", "full"])
+def test_the_legend_of_distributions_lies_on_no_bar(figure):
+    drawn = figure()
+    drawn.draw_without_rendering()
+    (axis,) = drawn.axes
+    names = axis.get_legend().get_window_extent()
+    assert names.y0 >= axis.get_window_extent().y1  # above the axes,
+    assert names.y1 <= drawn._suptitle.get_window_extent().y0  # below the title,
+    assert names.x0 >= 0 and names.x1 <= drawn.bbox.x1  # and not cut off
+
+
 # Each one
 
 
