@@ -77,7 +77,7 @@ def entropy(bits: np.ndarray) -> float:
     short = bits.shape[1] <= INDEXED
     counts = np.unique(to_index(bits) if short else bits, axis=None if short else 0, return_counts=True)[1]
     p = counts / counts.sum()
-    return float(-(p * np.log(p)).sum())
+    return float(-(p * np.log(p)).sum()) + 0.0  # never -0.0
 
 
 def total_correlation(bits: np.ndarray) -> float:

@@ -56,6 +56,84 @@ def _lacks(answer, *keys):
 _FUNCTION = "Hand over the function itself: its name, without brackets."
 
 
+# 0 · Play first
+
+
+def check_one_flip(codes) -> bool:
+    """Exercise 1 of notebook 0: two codes of the first model, as texts, one flip apart, that draw different digits."""
+    hints = [
+        (
+            lambda c: _played(c).shape != (2, 8) or not np.isin(_played(c), (0, 1)).all(),
+            "Two texts of eight bits are needed, as the panel shows them: bit 0 first.",
+        ),
+        (
+            lambda c: np.ptp(_played(c), axis=0).sum() != 1,
+            "Compare the two, bit by bit: in how many places do they differ?",
+        ),
+        (lambda c: len(set(_seen(c)[0])) == 1, "The classifier takes both for one digit. Which flips change more?"),
+        (lambda c: min(_seen(c)[1]) < 0.7, "One of the two is no clear digit. Begin with a code whose digit is."),
+    ]
+    return judge(codes, hints, "One switch, another digit. The same switch elsewhere may only change the slant.")
+
+
+def _played(codes):
+    """Codes as texts, with spaces or without, as bits (N, n)."""
+    return np.array([[int(bit) for bit in code.replace(" ", "")] for code in codes])
+
+
+def _seen(codes):
+    """The digits that notebook 0's first model draws for codes as texts, and how sure the classifier is of them."""
+    from .metrics import recognise
+
+    gan = _first_model()
+    digits, sure = recognise(gan.draw(gan.latents(_played(codes))))
+    return digits.tolist(), sure.tolist()
+
+
+def _first_model():
+    from .checkpoints import bundled, bundled_names
+    from .training import QAAN
+
+    return QAAN.load(bundled(bundled_names()[0]), device="cpu")
+
+
+def check_half_turns(word) -> bool:
+    """Exercise 2 of notebook 0: one angle, turned by half a turn forwards, and by half a turn backwards."""
+    words = ("the same", "different")
+    hints = [
+        (lambda w: w not in words, f"Answer with one of: {', '.join(words)}."),
+        (
+            lambda w: w == "different",
+            "Try it on several angles. How far apart do the two settings lie, on a circle?",
+        ),
+    ]
+    return judge(word, hints, "They lie a whole turn apart, and no measurement tells whole turns. Notebook 3 says why.")
+
+
+def check_favourites(answer) -> bool:
+    """Exercise 3 of notebook 0: different codes among 1,000 and the share of 3s, by circuit and by coins."""
+    keys = ("codes", "threes", "favours")
+    p = _first_model().prior.probabilities()
+    codes = [float((1 - (1 - q) ** 1000).sum()) for q in (p, np.full(len(p), 1 / len(p)))]
+    hints = [
+        (
+            lambda a: _lacks(a, *keys) or _shape(a["codes"]) != (2,) or _shape(a["threes"]) != (2,),
+            f"A dictionary with the keys {', '.join(map(repr, keys))} is needed; the first two hold two numbers each.",
+        ),
+        (
+            lambda a: any(_far(found, right, 9) for found, right in zip(a["codes"], codes, strict=True)),
+            "For 'codes', how many of 1,000 drawn rows are different? Those of the circuit first, then those of coins.",
+        ),
+        (
+            lambda a: any(_far(share, 1 / 3, 0.1) for share in a["threes"]),
+            "For 'threes', the share that class_coverage gives for the digit 3: a number between 0 and 1.",
+        ),
+        (lambda a: a["favours"] not in ("codes", "digits"), "For 'favours', answer 'codes' or 'digits'."),
+        (lambda a: a["favours"] != "codes", "Which pair of numbers is further apart than chance would have it?"),
+    ]
+    return judge(answer, hints, "Some codes come up much oftener, and yet no digit does: each is drawn for many codes.")
+
+
 # 1 · Real digits as tensors
 
 

@@ -274,12 +274,9 @@ def _spread(runs, scheduler, workers, total):
         from distributed import Client, as_completed
     except ImportError as error:
         raise RuntimeError("a sweep needs dask.distributed: pip install 'qaan_helpers[sweep]' brings it") from error
-    here = {"threads_per_worker": 1, "memory_limit": None, "security": True, "protocol": "tls"}  # no limit: a run that
-    here |= {
-        "host": "127.0.0.1",
-        "dashboard_address": "127.0.0.1:0",
-        "n_workers": workers,
-    }  # needs more will not shrink
+    # No memory limit: a run that needs more will not shrink by being restarted.
+    here = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": None, "security": True, "protocol": "tls"}
+    here |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with Client(scheduler) if scheduler else Client(**here) as client:
         print(f"Dashboard: {client.dashboard_link}")
         futures = [client.submit(run_one, run, key=name) for name, run in runs.items()]

@@ -9,7 +9,10 @@ import torch
 from qiskit import QuantumCircuit
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+import qaan_helpers as qh
 from qaan_helpers import exercises, qcbm_ansatz
+from qaan_helpers.metrics import recognise
+from qaan_helpers.widgets import one_line
 
 
 def circuit(n_qubits, *gates):
@@ -89,9 +92,52 @@ def ladder_rows():
     return rows
 
 
+def one_flips():
+    """Pairs of codes of the first model, one flip apart, as texts: two clear digits, the same twice, an unclear one."""
+    gan = qh.QAAN.load(qh.bundled("qcbm_379"), device="cpu")
+    codes = qh.from_index(np.arange(256), 8)
+    digit, sure = (found.numpy() for found in recognise(gan.draw(gan.latents(codes))))
+    pairs = np.array([(i, i ^ 1 << bit) for i in range(256) for bit in range(8)])
+    differ, least = digit[pairs[:, 0]] != digit[pairs[:, 1]], sure[pairs].min(axis=1)
+    clear, same, unclear = np.where(differ, least, 0), np.where(differ, 0, least), np.where(differ, -least, -1)
+    return [[one_line(codes[i]) for i in pairs[order.argmax()]] for order in (clear, same, unclear)]
+
+
 ROWS = ladder_rows()
 PAIRED = paired_bits()
+ONE_FLIP, SAME_DIGIT, UNCLEAR = one_flips()
+FAVOURITES = {"codes": [231, 251], "threes": [0.36, 0.34], "favours": "codes"}
 CASES = {
+    "check_one_flip": (
+        [ONE_FLIP, [code.replace(" ", "") for code in ONE_FLIP]],
+        [
+            (["0110 0101"], "Two texts"),
+            (["0110 010", "0110 011"], "Two texts"),
+            (["0110 0102", "0110 0101"], "Two texts"),
+            ([ONE_FLIP[0], ONE_FLIP[0]], "in how many places"),
+            (["0000 0000", "1100 0000"], "in how many places"),
+            (SAME_DIGIT, "the same digit"),
+            (UNCLEAR, "no clear digit"),
+        ],
+        [*ONE_FLIP],
+    ),
+    "check_half_turns": (
+        ["the same"],
+        [("equal", "one of"), ("different", "on a circle")],
+        ["whole turn"],
+    ),
+    "check_favourites": (
+        [FAVOURITES, FAVOURITES | {"codes": (228, 250.0)}],
+        [
+            (231, "dictionary"),
+            (FAVOURITES | {"codes": 231}, "two numbers each"),
+            (FAVOURITES | {"codes": [251, 231]}, "circuit first"),
+            (FAVOURITES | {"threes": [360, 340]}, "between 0 and 1"),
+            (FAVOURITES | {"favours": "threes"}, "'codes' or 'digits'"),
+            (FAVOURITES | {"favours": "digits"}, "further apart"),
+        ],
+        ["231", "251"],
+    ),
     "check_sevens": (
         ["smaller"],
         [("less", "one of the words"), ("larger", "compromise"), ("equal", "compromise")],
