@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
@@ -19,20 +20,30 @@ def read_rows(path: str | Path) -> list[dict]:
         ]
 
 
-def last_scores(rows: list[dict], score: str) -> dict[str, dict[int, float]]:
-    """The score with which each run ended: {rung: {seed: value}}, rungs in the rows' order."""
+def last_scores(rows: list[dict], score: str, points: int = 1) -> dict[str, dict[int, float]]:
+    """The score with which each run ended: {rung: {seed: value}}, rungs in the rows' order.
+
+    It is the mean over the last `points` rows of a run, as a GAN's scores swing from epoch to epoch; None where one has
+    none.
+    """
     found = {}
     for row in sorted(rows, key=lambda row: row["steps"]):
-        found.setdefault(row["rung"], {})[int(row["seed"])] = row[score]
-    return {rung: found[rung] for rung in dict.fromkeys(row["rung"] for row in rows)}
+        found.setdefault(row["rung"], {}).setdefault(int(row["seed"]), []).append(row[score])
+    check_whole("points", points, 1)
+    return {
+        rung: {
+            seed: None if None in values[-points:] else fmean(values[-points:]) for seed, values in found[rung].items()
+        }
+        for rung in dict.fromkeys(row["rung"] for row in rows)
+    }
 
 
-def paired_differences(rows: list[dict], score: str, rung: str, baseline: str) -> np.ndarray:
-    """A rung's last scores less the baseline's, seed by seed: (seeds,), in the order of the seeds.
+def paired_differences(rows: list[dict], score: str, rung: str, baseline: str, points: int = 1) -> np.ndarray:
+    """A rung's `last_scores` less the baseline's, seed by seed: (seeds,), in the order of the seeds.
 
     Raises ValueError where one of the two has a seed that the other lacks, or a rung that is not there.
     """
-    scores = last_scores(rows, score)
+    scores = last_scores(rows, score, points)
     for name in (rung, baseline):
         if name not in scores:
             raise ValueError(f"there is no rung {name!r}; there are {', '.join(map(repr, scores))}")

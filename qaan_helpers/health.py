@@ -15,6 +15,7 @@ from .bits import entropy
 
 ENOUGH = 32  # images or codes: of fewer, nothing is said
 SETTLED = 0.15  # learning_rate × steps, until which every generator draws alike: 300 steps at 5e-4
+WINDOWS = 4  # of 1 / (1 − averaging) steps, until which the average still holds such weights
 COLLAPSED = 0.05  # of the real images' spread; well 0.35 and more by then, broken 0.035 and less
 ONE_CODE = 0.1  # of the entropy of n bits; well 0.29 and more, broken 0.04 and less
 SATURATED = 0.75  # D(x) − D(G(z)) over what label smoothing allows; well 0.36 and less, broken 0.78 and more
@@ -58,7 +59,7 @@ def diverged(report, settings) -> dict[str, str]:
 
 
 def _collapsed(settings, steps, drawn, real_spread):
-    settled = settings.learning_rate * steps >= SETTLED
+    settled = settings.learning_rate * steps >= SETTLED and steps * (1 - settings.averaging) >= WINDOWS
     if not settled or len(drawn) < ENOUGH or not spread(drawn) < COLLAPSED * real_spread:
         return None
     return (

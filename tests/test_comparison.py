@@ -39,6 +39,15 @@ def test_the_last_score_of_each_run_counts(rows):
     assert list(comparison.last_scores(rows, "frechet_distance")) == ["uniform", "circuit"]
 
 
+def test_a_score_can_be_the_mean_of_a_runs_last_points(rows):
+    assert comparison.last_scores(rows, "frechet_distance", points=2)["uniform"] == {1: 20.5, 2: 12.0}
+    assert comparison.last_scores(rows, "held_out_kl", points=2)["uniform"] == {1: None, 2: None}
+    differences = comparison.paired_differences(rows, "frechet_distance", "circuit", "uniform", points=2)
+    assert differences.tolist() == [-9.5, -4.0]
+    with pytest.raises(ValueError, match="points is 0"):
+        comparison.last_scores(rows, "frechet_distance", points=0)
+
+
 def test_differences_are_paired_by_seed(rows):
     assert comparison.paired_differences(rows, "frechet_distance", "circuit", "uniform").tolist() == [0.5, -4.0]
 

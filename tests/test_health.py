@@ -71,10 +71,19 @@ def test_a_generator_is_collapsed_below_a_twentieth_of_the_real_spread(share, co
 
 
 @pytest.mark.parametrize(
-    ("rate", "steps", "told"), [(5e-4, 299, False), (5e-4, 300, True), (2e-4, 749, False), (5e-3, 30, True)]
+    ("rate", "averaging", "steps", "told"),
+    [
+        (5e-4, 0.98, 299, False),
+        (5e-4, 0.98, 300, True),
+        (2e-4, 0.98, 749, False),
+        (5e-3, 0.0, 30, True),
+        (5e-3, 0.98, 199, False),
+        (5e-4, 0.995, 799, False),
+        (5e-4, 0.995, 801, True),
+    ],
 )
-def test_a_generator_is_given_time_to_learn(rate, steps, told):
-    found = findings(steps=steps, drawn=images_of_spread(0.1), learning_rate=rate)
+def test_a_generator_and_its_average_are_given_time_to_learn(rate, averaging, steps, told):
+    found = findings(steps=steps, drawn=images_of_spread(0.1), learning_rate=rate, averaging=averaging)
     assert bool(found) == told
 
 
@@ -219,7 +228,7 @@ def test_any_number_of_bits_and_any_array_of_codes_can_be_looked_at(digits):
 
 
 def test_a_learning_rate_too_high_collapses_the_generator(digits):
-    reports, said = told(make(learning_rate=0.02), digits, 3, 32)
+    reports, said = told(make(learning_rate=0.02, averaging=0), digits, 3, 32)
     assert len(reports) == 3
     assert sum("collapsed generator: the generator draws nearly the same image" in text for text in said) == 1
 
@@ -241,7 +250,7 @@ def test_a_dead_prior_is_told_once_and_again_when_it_came_back_in_between(digits
 
 def test_stop_ends_the_training_after_the_report_in_a_state_that_can_be_saved(digits, tmp_path):
     few = qh.Digits(digits.images[:64], digits.labels[:64])
-    gan, on = make(learning_rate=0.02), make(learning_rate=0.02)
+    gan, on = (make(learning_rate=0.02, averaging=0) for _ in range(2))
     saved = []
     with pytest.warns(health.TrainingWarning, match="collapsed.*Training stops here, as on_collapse='stop' asks"):
         for report in qh.train(gan, few, 9, 8, on_collapse="stop"):
