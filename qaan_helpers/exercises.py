@@ -614,14 +614,14 @@ def check_one_of_eight(chance) -> bool:
 
 
 def check_other_score(answer) -> bool:
-    """Exercise 2 of notebook 7: (rows, {rung: verdict by the kernel distance}) of the ladder."""
+    """Exercise 2 of notebook 7: (rows, {rung: verdict by the kernel distance of the last four epochs}) of the ladder."""
 
     def right(rows):
         priors = {}
         for rung in comparison.last_scores(rows, "seed"):
             base = "uniform, 16 bits" if "16" in rung or "two bases" in rung else "uniform"
             if rung != base:
-                priors[rung] = comparison.paired_differences(rows, "kernel_distance", rung, base)
+                priors[rung] = comparison.paired_differences(rows, "kernel_distance", rung, base, points=4)
         return {r: comparison.verdict(*comparison.interval(d, comparisons=len(priors))) for r, d in priors.items()}
 
     hints = [
