@@ -614,7 +614,7 @@ def check_one_of_eight(chance) -> bool:
 
 
 def check_other_score(answer) -> bool:
-    """Exercise 2 of notebook 7: (rows, {rung: verdict by the kernel distance of the last four epochs}) of the ladder."""
+    """Exercise 2 of notebook 7: (rows, {rung: verdict by the last four epochs' kernel distance}) of the ladder."""
 
     def right(rows):
         priors = {}
