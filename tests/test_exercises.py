@@ -116,7 +116,7 @@ CASES = {
             (["0110 0102", "0110 0101"], "Two texts"),
             ([ONE_FLIP[0], ONE_FLIP[0]], "in how many places"),
             (["0000 0000", "1100 0000"], "in how many places"),
-            (SAME_DIGIT, "the same digit"),
+            (SAME_DIGIT, "takes both for one digit"),
             (UNCLEAR, "no clear digit"),
         ],
         [*ONE_FLIP],

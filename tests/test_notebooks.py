@@ -42,7 +42,7 @@ def measured(path):
 
 def test_those_that_are_written_are_there():
     names = ["00_play", "01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"]
-    names += ["08_noise_and_hardware", "09_scaling_out", "10_break_it"]
+    names += ["06_multi_basis", "08_noise_and_hardware", "09_scaling_out", "10_break_it"]
     assert [path.stem for path in NOTEBOOKS] == names
 
 

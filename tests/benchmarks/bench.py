@@ -65,7 +65,7 @@ def told(figures: dict) -> str:
         f"{small['ours_ms']:.0f} ms for a step of both networks at batch {small['batch']}, {large['ours_ms']:.0f} ms at"
         f" {large['batch']}: {small['ratio']:.2f} and {large['ratio']:.2f} times as fast as the plain loop",
         f"an epoch on {epoch['data']} takes {epoch['times']:.2f} times as long with the circuit as with coins",
-        f"past ten qubits, each one more multiplies the time by {2**slope:.1f}, and always the memory by 2",
+        f"past ten qubits, each further one multiplies the time by {2**slope:.1f}, and the memory by 2",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
