@@ -10,7 +10,6 @@ versions of PyTorch, Qiskit or SciPy, on a GPU (not even from run to run), or fo
 """
 
 import math
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -91,8 +90,8 @@ class Settings:
             raise ValueError(f"fit_to is {self.fit_to!r}; choose one of {FIT_TO}")
         for name, least in (("warm_up", 0), ("refresh", 1), ("fit_samples", 1)):
             check_whole(name, getattr(self, name), least)
-        if not 0 <= self.latent_noise <= sys.float_info.max:
-            raise ValueError(f"latent_noise is {self.latent_noise!r}; it must be 0 or more, and finite")
+        if not 0 <= self.latent_noise <= 100:  # codes are ±1; what is far more overflows in the networks
+            raise ValueError(f"latent_noise is {self.latent_noise!r}; it must lie in [0, 100]")
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(f"label_smoothing is {self.label_smoothing!r}; it must lie in [0, 0.5)")
         if not 0 < self.learning_rate < 1:
