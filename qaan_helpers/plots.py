@@ -184,7 +184,8 @@ def _draw_labelled(axis, images, labels, columns, framed=()):
 
 
 def _draw_distribution(axis, p, drawn, top):
-    axis.stairs(p, np.arange(len(p) + 1) - 0.5, fill=True, color=COLOURS[0], label="chance of each code")
+    edges, heights = np.arange(len(p) + 1) - 0.5, np.append(p, p[-1])  # not stairs(), which takes 2 s for 65,536 codes
+    axis.fill_between(edges, heights, step="post", color=COLOURS[0], linewidth=0, label="chance of each code")
     axis.axhline(1 / len(p), color="black", linewidth=0.8, linestyle=DASHES[2], label="if all were alike")
     ring = {"markerfacecolor": "white", "markeredgecolor": "black", "markersize": 5}
     axis.plot(drawn, p[drawn], "o", **ring, clip_on=False, label="drawn below")
