@@ -106,7 +106,7 @@ def one_flips():
 ROWS = ladder_rows()
 PAIRED = paired_bits()
 ONE_FLIP, SAME_DIGIT, UNCLEAR = one_flips()
-FAVOURITES = {"codes": [231, 251], "threes": [0.36, 0.34], "favours": "codes"}
+FAVOURITES = {"codes": [242, 251], "threes": [0.36, 0.34], "favours": "codes"}
 CASES = {
     "check_one_flip": (
         [ONE_FLIP, [code.replace(" ", "") for code in ONE_FLIP]],
@@ -127,16 +127,16 @@ CASES = {
         ["whole turn"],
     ),
     "check_favourites": (
-        [FAVOURITES, FAVOURITES | {"codes": (228, 250.0)}],
+        [FAVOURITES, FAVOURITES | {"codes": (238, 250.0)}],
         [
             (231, "dictionary"),
-            (FAVOURITES | {"codes": 231}, "two numbers each"),
-            (FAVOURITES | {"codes": [251, 231]}, "circuit first"),
+            (FAVOURITES | {"codes": 242}, "two numbers each"),
+            (FAVOURITES | {"codes": [251, 242]}, "circuit first"),
             (FAVOURITES | {"threes": [360, 340]}, "between 0 and 1"),
             (FAVOURITES | {"favours": "threes"}, "'codes' or 'digits'"),
             (FAVOURITES | {"favours": "digits"}, "further apart"),
         ],
-        ["231", "251"],
+        ["242", "251"],
     ),
     "check_sevens": (
         ["smaller"],
@@ -398,14 +398,16 @@ CASES = {
         ["0.73", "0.27", "56"],
     ),
     "check_near_the_end": (
-        [{"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "small spsa"}],
+        [
+            {"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "small spsa"},
+            {"cobyla": 0.2, "spsa": 0.39, "small spsa": 0.22, "lowest": "cobyla"},
+        ],
         [
             ({"cobyla": 0.3}, "dictionary"),
             ({"cobyla": 5.3, "spsa": 5.4, "small spsa": 5.2, "lowest": "small spsa"}, "entropy"),
             ({"cobyla": 1.7, "spsa": 0.39, "small spsa": 0.22, "lowest": "small spsa"}, "disturbed"),
             ({"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "adam"}, "the names"),
             ({"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "cobyla"}, "your own"),
-            ({"cobyla": 0.2, "spsa": 0.39, "small spsa": 0.22, "lowest": "cobyla"}, "another way"),
         ],
         ["0.22", "too long"],
     ),
