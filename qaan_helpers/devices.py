@@ -39,7 +39,8 @@ def ion_trap_noise(
     one_qubit_error, two_qubit_error: average gate infidelities r of RX and of RXX (the Mølmer–Sørensen interaction),
     which is depolarising with λ = r d/(d − 1), d = 2 or 4; RZ is a change of frame in software and free of noise.
     readout_error: the probability that a bit is flipped. 0 switches a source off. Any two qubits may interact.
-    Raises ValueError for numbers beyond 0 to 1/2, 3/4 and 1/2, where nothing is left of the state or the bit.
+    Raises ValueError for numbers beyond 0 to 1/2, 3/4 and 1/2, where nothing is left of the state or the bit. Its
+    `label` says which sources are on.
     Source of the defaults: Chen et al., arXiv:2308.05071, for the gates, IonQ's page on Forte for the readout. The
     paper warns that such models of components predict better results than the machine then gives.
     """
@@ -51,6 +52,10 @@ def ion_trap_noise(
     noise.add_all_qubit_quantum_error(depolarizing_error(4 / 3 * two_qubit_error, 2), ["rxx"])
     right, wrong = 1 - readout_error, readout_error
     noise.add_all_qubit_readout_error([[right, wrong], [wrong, right]])
+    parts = {"gates on one qubit": one_qubit_error, "gates on two": two_qubit_error, "readout": readout_error}
+    faulty = [name for name, error in parts.items() if error]
+    some = f" in {' and '.join(faulty)}" if faulty else ", all of it off"
+    noise.label = "an ion trap's noise" + ("" if len(faulty) == len(parts) else some)
     return noise
 
 

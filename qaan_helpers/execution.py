@@ -52,8 +52,9 @@ class Exact:
 class Shots:
     """Measure on Aer, `shots` times a circuit, without noise unless `noise_model` or `backend` brings some.
 
-    noise_model: a qiskit_aer NoiseModel. backend: an AerSimulator with settings of your own, or a device (a fake one
-    too) whose gates, wiring and noise Aer then imitates; with both, its gates and wiring and the model's noise.
+    noise_model: a qiskit_aer NoiseModel; where it has a `label`, the stamp says that in place of "noise". backend: an
+    AerSimulator with settings of your own, or a device (a fake one too) whose gates, wiring and noise Aer then
+    imitates; with both, its gates and wiring and the model's noise.
     Raises ValueError unless shots is 1 to 10 million, or where the backend has too few qubits.
     """
 
@@ -86,8 +87,9 @@ class Shots:
     def __str__(self) -> str:
         imitated = self.simulator.name.partition("_from(")[2].removesuffix(")")  # Aer's name for what it imitates
         device = f" as {imitated}" if imitated else ""
-        noisy = self.simulator.options.noise_model is not None
-        return f"{self.shots:,} shots on Aer{device}{', with noise' if noisy else ''}"
+        noise = self.simulator.options.noise_model
+        noisy = "" if noise is None else f", with {getattr(noise, 'label', 'noise')}"
+        return f"{self.shots:,} shots on Aer{device}{noisy}"
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,8 @@ class ShotRunner(MeasuredRunner):
 
     def __init__(self, simulator, shots, circuit, parameters):
         super().__init__(circuit, shots)
-        check_memory(circuit.num_qubits)
+        if simulator.options.method != "matrix_product_state":  # which keeps no state vector
+            check_memory(circuit.num_qubits)
         self._simulator = simulator
         self.circuit = _preset_for(simulator).run(_measured(circuit))
         self._used = _used_columns(circuit, parameters)

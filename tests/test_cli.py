@@ -146,7 +146,7 @@ def test_train_goes_on_with_an_execution_that_a_file_cannot_hold(tmp_path, capsy
     trap = ["--execution", "ion_trap", "--shots", "40", "--epochs"]
     assert train(tmp_path, *trap, "2") == 0
     loaded = qh.QAAN.load(tmp_path, execution=noise_free_trap(40))
-    assert loaded.prior.config()["execution"] == "40 shots on Aer, with noise"
+    assert loaded.prior.config()["execution"] == "40 shots on Aer, with an ion trap's noise, all of it off"
     assert train(tmp_path, "--epochs", "3") == 2
     assert "which a file cannot hold; pass execution=… (or --execution) to load it" in capsys.readouterr().err
     assert train(tmp_path, *trap, "3") == 0

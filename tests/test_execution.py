@@ -347,6 +347,11 @@ def test_the_circuit_is_fitted_to_the_device_of_the_sampler(as_method):
         (qh.Exact(), "exact amplitudes on Aer"),
         (qh.Shots(2000), "2,000 shots on Aer"),
         (qh.Shots(500, noise_model=NoiseModel()), "500 shots on Aer, with noise"),
+        (qh.Shots(500, noise_model=qh.ion_trap_noise()), "500 shots on Aer, with an ion trap's noise"),
+        (
+            qh.Shots(9, backend=AerSimulator(noise_model=qh.ion_trap_noise(readout_error=0))),
+            "9 shots on Aer, with an ion trap's noise in gates on one qubit and gates on two",
+        ),
         (qh.Shots(500, backend=AerSimulator()), "500 shots on Aer"),
         (qh.Shots(500, backend=GenericBackendV2(2)), "500 shots on Aer as generic_backend_2q, with noise"),
         (qh.Shots(500, backend=line()), "500 shots on Aer as generic_backend_6q"),
@@ -396,6 +401,18 @@ def test_refuses_more_qubits_than_the_memory_holds(monkeypatch, how):
     with pytest.raises(ValueError, match="26 qubits need about 3 GiB .* 1.86 GiB are free; at most 25 qubits fit"):
         how.prepare(circuit, list(circuit.parameters))
     execution.check_memory(25)
+
+
+def test_a_matrix_product_state_may_have_more_qubits_than_the_memory_holds():
+    circuit, theta = QuantumCircuit(40), Parameter("θ")
+    circuit.rx(theta, 30)
+    circuit.cx(30, 31)
+    how = qh.Shots(10, backend=AerSimulator(method="matrix_product_state"))
+    runner = how.prepare(circuit, [theta])
+    bits = runner.sample(np.array([np.pi]), 10, np.random.default_rng(0))
+    assert bits.shape == (10, 40) and np.flatnonzero(bits.any(0)).tolist() == [30, 31] and bits[:, 30:32].all()
+    with pytest.raises(ValueError, match="40 qubits need"):
+        runner.probabilities(np.array([[np.pi]]), np.random.default_rng(0))
 
 
 def test_a_device_may_have_more_qubits_than_the_memory_holds(monkeypatch):
