@@ -22,10 +22,10 @@ class Discriminator(nn.Module):
         first, second = WIDTHS
         self.convolutions = nn.Sequential(  #                    (N, 1, 28, 28)
             nn.Conv2d(1, first, **KERNEL),  #                    (N, 24, 14, 14)
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(first, second, **KERNEL),  #               (N, 48, 7, 7)
             nn.BatchNorm2d(second),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.Flatten(),  #                                     (N, 2352)
         )
         self.hidden = nn.Sequential(nn.Linear(second * 7 * 7, latent_dim), nn.Tanh())  # (N, latent_dim)
@@ -56,10 +56,10 @@ class Generator(nn.Module):
             nn.Linear(latent_dim, second * 7 * 7, bias=False),
             nn.Unflatten(1, (second, 7, 7)),  #                                 (N, 48, 7, 7)
             nn.BatchNorm2d(second),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.ConvTranspose2d(second, first, output_padding=1, **KERNEL),  #   (N, 24, 14, 14)
             nn.BatchNorm2d(first),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.ConvTranspose2d(first, 1, output_padding=1, **KERNEL),  #        (N, 1, 28, 28)
             nn.Sigmoid(),
         )

@@ -13,10 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import growth
+import levers
 import networks
 import quantum
 
-BENCHMARKS = {**quantum.BENCHMARKS, **networks.BENCHMARKS, **growth.BENCHMARKS}
+BENCHMARKS = {**quantum.BENCHMARKS, **networks.BENCHMARKS, **growth.BENCHMARKS, **levers.BENCHMARKS}
 PACKAGES = ("torch", "qiskit", "qiskit-aer", "scipy", "numpy", "qulacs", "pennylane-lightning")
 
 
@@ -53,7 +54,7 @@ def told(figures: dict) -> str:
     fits = {row["shots"]: row for row in rows["cobyla"] if row["qubits"] == 10}
     gradient = next(row for row in rows["gradient"] if row["qubits"] == 8)
     small, large = (row for row in rows["step"] if row["device"] == "cpu")
-    (epoch,), slope = rows["epoch"], rows["qubits"][-1]["slope"]
+    (epoch,), growth = rows["epoch"], rows["qubits"][-1]
     lines = [
         f"{points[shots]['ours_ms']:.1f} ms for the cost of ten qubits at one point {how}, {points[shots]['ratio']:.0f}"
         f" times as fast as building, transpiling and running anew; {fits[shots]['fit_ms']:.1f} ms in a fit, with SciPy"
@@ -65,7 +66,8 @@ def told(figures: dict) -> str:
         f"{small['ours_ms']:.0f} ms for a step of both networks at batch {small['batch']}, {large['ours_ms']:.0f} ms at"
         f" {large['batch']}: {small['ratio']:.2f} and {large['ratio']:.2f} times as fast as the plain loop",
         f"an epoch on {epoch['data']} takes {epoch['times']:.2f} times as long with the circuit as with coins",
-        f"past ten qubits, each further one multiplies the time by {2**slope:.1f}, and the memory by 2",
+        f"from {growth['from']} qubits on, each further one multiplies the time by {2 ** growth['slope']:.1f}, and the"
+        " memory by 2",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
