@@ -81,7 +81,11 @@ def navigated(path: Path, line: str, repository: str, place: str) -> str:
     cells = [cell for cell in notebook.cells if TAG not in cell.metadata.get("tags", [])]
     last = [cell for cell in cells if cell.cell_type == "markdown"][-1]
     last.source = BY_HAND.sub("", last.source)
-    ours = [f"{line} · {badges(repository, place)}\n\n{on_colab(repository, place)}", line]
+    top = f"{line} · {badges(repository, place)}\n\n{on_colab(repository, place)}"
+    after = (
+        "Before the next one, shut this notebook's kernel down (menu *Kernel*): on Binder two do not fit into memory."
+    )
+    ours = [top, f"{line}\n\n{after}"]
     top, bottom = (
         nbformat.v4.new_markdown_cell(source, id=f"{TAG}-{where}", metadata={"tags": [TAG]})
         for where, source in zip(("top", "bottom"), ours, strict=True)

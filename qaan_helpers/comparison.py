@@ -41,12 +41,14 @@ def last_scores(rows: list[dict], score: str, points: int = 1) -> dict[str, dict
 def paired_differences(rows: list[dict], score: str, rung: str, baseline: str, points: int = 1) -> np.ndarray:
     """A rung's `last_scores` less the baseline's, seed by seed: (seeds,), in the order of the seeds.
 
-    Raises ValueError where one of the two has a seed that the other lacks, or a rung that is not there.
+    Raises ValueError where one of the two has a seed that the other lacks or no such score, or is not there at all.
     """
     scores = last_scores(rows, score, points)
     for name in (rung, baseline):
         if name not in scores:
             raise ValueError(f"there is no rung {name!r}; there are {', '.join(map(repr, scores))}")
+        if None in scores[name].values():
+            raise ValueError(f"{name!r} has no {score}")
     ours, theirs = scores[rung], scores[baseline]
     if ours.keys() != theirs.keys():
         raise ValueError(f"{rung!r} has the seeds {sorted(ours)} and {baseline!r} has {sorted(theirs)}: no pairs")

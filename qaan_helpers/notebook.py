@@ -1,5 +1,6 @@
 """What every notebook opens and closes with: a check of the environment, the road map, time and memory."""
 
+import platform
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -11,13 +12,18 @@ STATIONS = ("real digits", "discriminator", "bits", "circuit", "COBYLA on Aer", 
 _BLUE, _GREY = "#0072B2", "#e8e8e8"
 
 
-def check_environment() -> None:
-    """Say that the packages are new enough, or stop with what to type; qaan_helpers' metadata has the versions."""
+def check_environment(*extras: str) -> None:
+    """Say that the packages are new enough, or stop with what to type; qaan_helpers' metadata has the versions.
+
+    extras: those of the package's extras that are needed too, such as "hardware". Raises RuntimeError with every fault.
+    """
     from packaging.requirements import Requirement
 
     faults = []
     for requirement in map(Requirement, requires("qaan_helpers")):
-        if requirement.marker and not requirement.marker.evaluate():
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+            continue
+        if requirement.name == "qaan_helpers":  # an extra that is made of others
             continue
         try:
             found = version(requirement.name)
@@ -27,7 +33,8 @@ def check_environment() -> None:
             faults.append(f"{requirement.name} {found or 'is missing'} ({requirement.specifier} is needed)")
     if faults:
         raise RuntimeError(f"{'; '.join(faults)}. Type `pip install -r requirements.txt -e .` in the project's folder")
-    print("Ready: every package is there and new enough.")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "qiskit", "qiskit-aer"))
+    print(f"Ready: every package is there and new enough (Python {platform.python_version()}, {versions}).")
 
 
 def road_map(*here: str) -> Figure:

@@ -32,6 +32,7 @@ import hashlib
 import inspect
 import io
 import json
+import logging
 import math
 import re
 import shutil
@@ -277,6 +278,7 @@ def _spread(runs, scheduler, workers, total):
     # No memory limit: a run that needs more will not shrink by being restarted.
     here = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": None, "security": True, "protocol": "tls"}
     here |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    here |= {"silence_logs": logging.ERROR}  # not each worker that takes its time to end
     with Client(scheduler) if scheduler else Client(**here) as client:
         print(f"Dashboard: {client.dashboard_link}")
         futures = [client.submit(run_one, run, key=name) for name, run in runs.items()]

@@ -57,6 +57,8 @@ def test_what_has_no_pair_is_refused(rows):
         comparison.paired_differences(rows, "frechet_distance", "RBM", "uniform")
     with pytest.raises(ValueError, match=r"'circuit' has the seeds \[1, 2\] and 'uniform' has \[1\]: no pairs"):
         comparison.paired_differences(rows[:1] + rows[2:3] + rows[4:], "frechet_distance", "circuit", "uniform")
+    with pytest.raises(ValueError, match="'uniform' has no held_out_kl"):
+        comparison.paired_differences(rows, "held_out_kl", "circuit", "uniform")
 
 
 @pytest.mark.parametrize(("n", "comparisons"), [(8, 1), (8, 8), (5, 3)])

@@ -119,6 +119,7 @@ def test_a_notebook_begins_and_ends_with_its_neighbours(path):
     assert f"](https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{place})" in top.source
     assert f"](https://colab.research.google.com/github/{name}/blob/main/{place})" in top.source
     assert "mybinder" not in bottom.source
+    assert "shut this notebook's kernel down" in bottom.source
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def told(figures: dict) -> str:
     gradient = next(row for row in rows["gradient"] if row["qubits"] == 8)
     small, large = (row for row in rows["step"] if row["device"] == "cpu")
     (epoch,), growth = rows["epoch"], rows["qubits"][-1]
+    seconds = {row["prior"]: row["seconds"] for row in rows["quality"]}
     lines = [
         f"{points[shots]['ours_ms']:.1f} ms for the cost of ten qubits at one point {how}, {points[shots]['ratio']:.0f}"
         f" times as fast as building, transpiling and running anew; {fits[shots]['fit_ms']:.1f} ms in a fit, with SciPy"
@@ -65,7 +66,10 @@ def told(figures: dict) -> str:
         f"{gradient['ratio']:.0f} times as fast as point by point",
         f"{small['ours_ms']:.0f} ms for a step of both networks at batch {small['batch']}, {large['ours_ms']:.0f} ms at"
         f" {large['batch']}: {small['ratio']:.2f} and {large['ratio']:.2f} times as fast as the plain loop",
-        f"an epoch on {epoch['data']} takes {epoch['times']:.2f} times as long with the circuit as with coins",
+        f"{epoch['first_fit_ms'] / 1000:.0f} s for the first fit, {epoch['later_fit_ms'] / 1000:.1f} s for a later one",
+        f"an epoch on {epoch['data']} takes {epoch['times']:.2f} times as long with the circuit as with coins; on the"
+        f" bundled sample, where epochs are short, {seconds['circuit']:.0f} s with the circuit and"
+        f" {seconds['uniform']:.0f} s with coins to digits of one quality",
         f"from {growth['from']} qubits on, each further one multiplies the time by {2 ** growth['slope']:.1f}, and the"
         " memory by 2",
     ]

@@ -1,0 +1,27 @@
+import pytest
+
+from qaan_helpers import notebook
+
+
+def test_the_environment_of_these_tests_is_whole_and_its_versions_are_told(capsys):
+    notebook.check_environment("hardware", "sweep", "notebooks")
+    told = capsys.readouterr().out
+    assert told.startswith("Ready: ") and "torch 2." in told and "qiskit-aer 0." in told and "Python 3." in told
+
+
+def test_what_is_missing_or_old_is_named_all_at_once(monkeypatch):
+    needed = ["numpy>=999", "no-such-package>=1.5", "pytest>=1", "no-such-either; python_version < '3'"]
+    monkeypatch.setattr(notebook, "requires", lambda _: needed)
+    with pytest.raises(
+        RuntimeError, match="numpy .* \\(>=999 is needed\\); no-such-package is missing .*Type `pip"
+    ) as raised:
+        notebook.check_environment()
+    assert "either" not in str(raised.value) and "pytest" not in str(raised.value)
+
+
+def test_an_extra_is_asked_for_only_by_those_who_need_it(monkeypatch, capsys):
+    monkeypatch.setattr(notebook, "requires", lambda _: ["no-such-package; extra == 'hardware'"])
+    notebook.check_environment("sweep")
+    assert capsys.readouterr().out.startswith("Ready")
+    with pytest.raises(RuntimeError, match="no-such-package is missing"):
+        notebook.check_environment("sweep", "hardware")
