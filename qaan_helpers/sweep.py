@@ -44,10 +44,13 @@ from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import scipy.stats
 import torch
 from tqdm.auto import tqdm
 
 from . import checkpoints, metrics
+from .bits import from_index
 from .checks import check_whole
 from .health import TrainingWarning
 from .losses import kl_divergence, kl_floor
@@ -260,13 +263,25 @@ def _scores(gan, digits, test, run):
         "rarest_digit": min(wanted),
         "distinct_images": metrics.distinct_images(images),
         "nearest_distance": metrics.nearest_distance(images, digits.images).mean().item(),
-        "held_out_kl": None,
-        "held_out_floor": None,
     }
-    if gan.prior.latent_dim <= MOST_LISTED:
-        bits, p = gan.bits(test.images, seed=run["seed"]), gan.active_prior.probabilities()
-        scores |= {"held_out_kl": kl_divergence(bits, p), "held_out_floor": kl_floor(p, len(bits))}
-    return scores
+    return scores | _prior_scores(gan, test, run["seed"])
+
+
+def _prior_scores(gan, test, seed):
+    """In nats: how far the prior is from bits of test digits, in the discriminator as it is now; and its own entropies.
+
+    A prior knows the bits of its last fit's discriminator; the distance holds what that has learned since, too.
+    """
+    names = "held_out_kl", "held_out_floor", "prior_entropy", "prior_correlation"
+    n_bits = gan.prior.latent_dim
+    if n_bits > MOST_LISTED:
+        return dict.fromkeys(names)
+    bits, p = gan.bits(test.images, seed=seed), gan.active_prior.probabilities()
+    ones = p @ from_index(np.arange(len(p)), n_bits)
+    apart = scipy.stats.entropy([ones, 1 - ones]).sum()  # of a product with the same share of ones in each bit
+    together = scipy.stats.entropy(p)
+    found = kl_divergence(bits, p), kl_floor(p, len(bits)), together, apart - together
+    return dict(zip(names, map(float, found), strict=True))
 
 
 def _spread(runs, scheduler, workers, total):

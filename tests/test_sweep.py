@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -140,6 +141,8 @@ def test_results_are_those_of_a_training_by_hand(swept):
         "nearest_distance": qh.nearest_distance(images, digits.images).mean().item(),
         "held_out_kl": qh.kl_divergence(bits, prior.probabilities()),
         "held_out_floor": qh.kl_floor(prior.probabilities(), 200),
+        "prior_entropy": -sum(p * math.log(p) for p in prior.probabilities()),
+        "prior_correlation": 0,  # without entanglement a circuit's bits know nothing of each other
     }
     assert {name: last[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-5)
     assert result["n_parameters"] == len(prior.qcbm.angles) == 6
@@ -342,10 +345,22 @@ def test_steps_are_rounded_up_to_whole_epochs(tmp_path):
     assert [(score["epoch"], score["steps"]) for score in result["scores"]] == [(1, 4), (2, 8), (3, 12)]
 
 
+def test_entropy_and_total_correlation_of_a_prior_are_those_worked_out_by_hand():
+    """Two bits that are always equal hold one bit's entropy, and share as much; the third is a coin of its own."""
+    prior = qh.ReplayPrior(3, seed=0)
+    gan = qh.QAAN(prior, device="cpu", seed=0, warm_up=0)
+    prior.fit(np.array([[0, 0, 0], [1, 1, 0], [0, 0, 1], [1, 1, 1]], dtype=np.uint8))
+    gan._prior_fitted = True
+    scores = sweep._prior_scores(gan, qh.load_mnist((3, 7), "test", "sample"), 0)
+    assert scores["prior_entropy"] == pytest.approx(2 * math.log(2))
+    assert scores["prior_correlation"] == pytest.approx(math.log(2))
+
+
 def test_a_run_of_one_digit_and_many_bits_has_no_balance_and_no_held_out_kl(tmp_path):
     text = PLAN.replace("[3, 7]", "[7]").replace("latent_dim = 3", "latent_dim = 17").replace("[1, 2]", "[2]")
     (scores,) = sweep.run_one(one_run(tmp_path, text))["scores"]
     assert scores["class_balance"] is scores["held_out_kl"] is scores["held_out_floor"] is None
+    assert scores["prior_entropy"] is scores["prior_correlation"] is None
     assert scores["prior_cost"] == pytest.approx(17 * math.log(2))
 
 
