@@ -15,6 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
 TAG = "navigation"  # on our cells, so that the next run finds them
 CONTENTS = "README.md#the-path"
+SHUT_DOWN = (
+    "Before the next one, shut this notebook's kernel down (menu *Kernel*): on Binder two do not fit into memory."
+)
 # A notebook that is written by hand may end in a line of such links already; ours takes its place.
 BY_HAND = re.compile(r"\n*^(?=.*README\.md)(((previous|next): )?\[[^]]+\]\([^)]+\)( · )?)+\s*\Z", re.MULTILINE)
 
@@ -81,11 +84,7 @@ def navigated(path: Path, line: str, repository: str, place: str) -> str:
     cells = [cell for cell in notebook.cells if TAG not in cell.metadata.get("tags", [])]
     last = [cell for cell in cells if cell.cell_type == "markdown"][-1]
     last.source = BY_HAND.sub("", last.source)
-    top = f"{line} · {badges(repository, place)}\n\n{on_colab(repository, place)}"
-    after = (
-        "Before the next one, shut this notebook's kernel down (menu *Kernel*): on Binder two do not fit into memory."
-    )
-    ours = [top, f"{line}\n\n{after}"]
+    ours = [f"{line} · {badges(repository, place)}\n\n{on_colab(repository, place)}", f"{line}\n\n{SHUT_DOWN}"]
     top, bottom = (
         nbformat.v4.new_markdown_cell(source, id=f"{TAG}-{where}", metadata={"tags": [TAG]})
         for where, source in zip(("top", "bottom"), ours, strict=True)

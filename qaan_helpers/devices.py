@@ -53,9 +53,10 @@ def ion_trap_noise(
     right, wrong = 1 - readout_error, readout_error
     noise.add_all_qubit_readout_error([[right, wrong], [wrong, right]])
     parts = {"gates on one qubit": one_qubit_error, "gates on two": two_qubit_error, "readout": readout_error}
-    faulty = [name for name, error in parts.items() if error]
-    some = f" in {' and '.join(faulty)}" if faulty else ", all of it off"
-    noise.label = "an ion trap's noise" + ("" if len(faulty) == len(parts) else some)
+    faulty = " and ".join(name for name, error in parts.items() if error)
+    noise.label = "an ion trap's noise"
+    if not all(parts.values()):
+        noise.label += f" in {faulty}" if faulty else ", all of it off"
     return noise
 
 

@@ -54,7 +54,7 @@ def told(figures: dict) -> str:
     fits = {row["shots"]: row for row in rows["cobyla"] if row["qubits"] == 10}
     gradient = next(row for row in rows["gradient"] if row["qubits"] == 8)
     small, large = (row for row in rows["step"] if row["device"] == "cpu")
-    (epoch,), growth = rows["epoch"], rows["qubits"][-1]
+    (epoch,), law = rows["epoch"], rows["qubits"][-1]
     seconds = {row["prior"]: row["seconds"] for row in rows["quality"]}
     lines = [
         f"{points[shots]['ours_ms']:.1f} ms for the cost of ten qubits at one point {how}, {points[shots]['ratio']:.0f}"
@@ -70,8 +70,8 @@ def told(figures: dict) -> str:
         f"an epoch on {epoch['data']} takes {epoch['times']:.2f} times as long with the circuit as with coins; on the"
         f" bundled sample, where epochs are short, {seconds['circuit']:.0f} s with the circuit and"
         f" {seconds['uniform']:.0f} s with coins to digits of one quality",
-        f"from {growth['from']} qubits on, each further one multiplies the time by {2 ** growth['slope']:.1f}, and the"
-        " memory by 2",
+        f"from {law['from']} qubits on, each further one multiplies the time by {2 ** law['slope']:.1f}, and the memory"
+        " by 2",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
