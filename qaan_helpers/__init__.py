@@ -23,7 +23,7 @@ _HOME = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = (*_HOME, "exercises", "health", "live", "notebook", "optimisers", "plots", "sweep", "widgets")
+_MODULES = (*_HOME, "comparison", "exercises", "health", "live", "notebook", "optimisers", "plots", "sweep", "widgets")
 __all__ = sorted(_MODULE_OF)
 __version__ = "0.1.0"
 
