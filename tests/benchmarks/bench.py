@@ -22,12 +22,15 @@ PACKAGES = ("torch", "qiskit", "qiskit-aer", "scipy", "numpy", "qulacs", "pennyl
 
 
 def machine() -> dict:
-    """What the figures were measured on: processor, cores, versions, device."""
+    """What the figures were measured on: processor, cores, versions, device, and the revision of the code."""
     import torch
+
+    from qaan_helpers import sweep
 
     told = {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()}
     told |= {name: installed(name) for name in PACKAGES}
-    return told | {"cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None}
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return told | {"cuda": cuda, "revision": sweep.revision()}
 
 
 def processor() -> str:
@@ -53,7 +56,7 @@ def told(figures: dict) -> str:
     points = {row["shots"]: row for row in rows["evaluation"] if row["qubits"] == 10}
     fits = {row["shots"]: row for row in rows["cobyla"] if row["qubits"] == 10}
     gradient = next(row for row in rows["gradient"] if row["qubits"] == 8)
-    small, large = (row for row in rows["step"] if row["device"] == "cpu")
+    small, large = (row for row in rows["step"] if row["device"] == "cpu" and row["batch"] in (64, 512))
     (epoch,), law = rows["epoch"], rows["qubits"][-1]
     seconds = {row["prior"]: row["seconds"] for row in rows["quality"]}
     lines = [

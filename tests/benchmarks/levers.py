@@ -67,8 +67,15 @@ def of_the_circuit(n_qubits: int, rounds: int):
     unfused = AerSimulator(method="statevector", fusion_enable=False)
     bound = point.bare_circuit.assign_parameters({name: value for name, (value,) in point.binds.items()})
     as_it_is = partial(run, point.simulator, bound)
+    listed = dict(zip(point.states.tolist(), point.found.tolist(), strict=True))
+
+    def row_by_row():
+        return -sum(np.log(max(1e-8, listed[index])) for index in qh.to_index(point.bits).tolist()) / len(point.bits)
+
+    assert np.isclose(row_by_row(), point.cost())
     yield compared("transpiled once", True, anew, point.readout, rounds)
     yield compared("exact probabilities, no shots", True, counted.ours, point.ours, rounds)
+    yield compared("each state once, one vector product", True, row_by_row, point.cost, rounds)
     yield compared("shots drawn from probabilities", True, counted.bare, counted.readout, rounds)
     yield compared("each layer's RXX as one diagonal", False, point.readout, with_diagonals, rounds)
     yield compared("Aer on one thread", False, as_it_is, partial(run, one_thread, bound), rounds)
@@ -87,11 +94,31 @@ def of_the_networks(batch_size: int, rounds: int):
     for network, optimiser in ((fused.generator, "g_optimiser"), (fused.discriminator, "d_optimiser")):
         setattr(fused, optimiser, torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True))
     ours = partial(gan.step, images, latents)
+
+    def drawn_twice():
+        with torch.no_grad():
+            gan.generator(latents)
+        gan.step(images, latents)
+
+    def with_threads(threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        ours()
+        torch.set_num_threads(before)
+
+    def without_denormals():
+        torch.set_flush_denormal(True)
+        ours()
+        torch.set_flush_denormal(False)
+
     for lever, kept, without, with_it in (
         ("memory in the order channels_last", True, partial(plain_gan("cpu").step, images, latents), ours),
         ("activations in place", True, partial(copying.step, images, latents), ours),
         ("D's gradients off in G's step", True, partial(thawed.step, images, latents), ours),
+        ("fakes of D's step used in G's again", True, drawn_twice, ours),
         ("fused Adam", False, ours, partial(fused.step, images, latents)),
+        ("PyTorch on one thread", False, ours, partial(with_threads, 1)),
+        ("denormal numbers flushed to 0", False, ours, without_denormals),
     ):
         yield compared(f"{lever}, batch {batch_size}", kept, without, with_it, rounds)
 
