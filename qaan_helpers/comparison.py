@@ -59,7 +59,8 @@ def interval(values: np.ndarray, comparisons: int = 1, level: float = 0.95, draw
     """A bootstrap interval of the mean of values (N,), each of `comparisons` wide enough that all hold with `level`.
 
     The studentised bootstrap: each draw's mean is judged by that draw's own spread. For eight values it is about as
-    wide as it claims to be; the percentile and BCa bootstraps are too narrow. The correction is Bonferroni's.
+    wide as it claims to be; the percentile and BCa bootstraps are too narrow. Five values can be resampled in few ways,
+    which makes it erratic: set Student's t beside it. The correction is Bonferroni's.
     Raises ValueError for fewer than five values, which cannot be resampled in enough ways.
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 12.5.
     """
