@@ -45,8 +45,8 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import scipy.stats
 import torch
+from scipy.special import entr
 from tqdm.auto import tqdm
 
 from . import checkpoints, metrics
@@ -277,9 +277,9 @@ def _prior_scores(gan, test, seed):
     if n_bits > MOST_LISTED:
         return dict.fromkeys(names)
     bits, p = gan.bits(test.images, seed=seed), gan.active_prior.probabilities()
-    ones = p @ from_index(np.arange(len(p)), n_bits)
-    apart = scipy.stats.entropy([ones, 1 - ones]).sum()  # of a product with the same share of ones in each bit
-    together = scipy.stats.entropy(p)
+    ones = (p @ from_index(np.arange(len(p)), n_bits)).clip(0, 1)  # rounding may go past 1 where a bit is always set
+    apart = entr([ones, 1 - ones]).sum()  # of a product with the same share of ones in each bit
+    together = entr(p).sum()
     found = kl_divergence(bits, p), kl_floor(p, len(bits)), together, apart - together
     return dict(zip(names, map(float, found), strict=True))
 

@@ -100,9 +100,9 @@ def of_the_networks(batch_size: int, rounds: int):
             gan.generator(latents)
         gan.step(images, latents)
 
-    def with_threads(threads):
+    def on_one_thread():
         before = torch.get_num_threads()
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         ours()
         torch.set_num_threads(before)
 
@@ -117,7 +117,7 @@ def of_the_networks(batch_size: int, rounds: int):
         ("D's gradients off in G's step", True, partial(thawed.step, images, latents), ours),
         ("fakes of D's step used in G's again", True, drawn_twice, ours),
         ("fused Adam", False, ours, partial(fused.step, images, latents)),
-        ("PyTorch on one thread", False, ours, partial(with_threads, 1)),
+        ("PyTorch on one thread", False, ours, on_one_thread),
         ("denormal numbers flushed to 0", False, ours, without_denormals),
     ):
         yield compared(f"{lever}, batch {batch_size}", kept, without, with_it, rounds)

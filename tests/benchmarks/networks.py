@@ -11,7 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import qaan_helpers as qh
 
 DIGITS = (3, 7, 9)
-LAYERS = {  # what PyTorch's profiler calls their operators
+OPERATORS = {  # what PyTorch's profiler calls their operators
     "convolutions": "convolution",
     "batch_norm": "batch_norm",
     "linear": "aten::(addmm|mm)$",
@@ -53,7 +53,9 @@ def profiled(call, times: int = 10) -> dict[str, float]:
             call()
     spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
     total = sum(spent.values())
-    shares = {kind: sum(t for name, t in spent.items() if re.search(of, name)) / total for kind, of in LAYERS.items()}
+    shares = {
+        kind: sum(t for name, t in spent.items() if re.search(of, name)) / total for kind, of in OPERATORS.items()
+    }
     return shares | {"rest": 1 - sum(shares.values())}
 
 
