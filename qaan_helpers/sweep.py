@@ -61,6 +61,8 @@ from .training import QAAN, Settings, train
 DEFAULTS = {"digits": [3, 7, 9], "batch_size": 64, "n_images": 2000, "device": "cpu"}
 NEEDED = ("source", "seeds", "rungs")
 PLAN_KEYS = {*DEFAULTS, *NEEDED, "epochs", "steps", "score_at", "settings"}
+# Dask has its workers give memory back by 64 kB, and each step of a training asks for it again: 1.5 times as slow.
+KEEP_MEMORY = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
 LEARNED = ("p", "components_", "intercept_hidden_", "intercept_visible_", "angles")  # what priors call their parameters
 
 
@@ -287,6 +289,7 @@ def _prior_scores(gan, test, seed):
 def _spread(runs, scheduler, workers, total):
     """Run all `runs` on the cluster; yields (name, result or Exception) as they end."""
     try:
+        import dask
         from distributed import Client, as_completed
     except ImportError as error:
         raise RuntimeError("a sweep needs dask.distributed: pip install 'qaan_helpers[sweep]' brings it") from error
@@ -294,7 +297,7 @@ def _spread(runs, scheduler, workers, total):
     here = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": None, "security": True, "protocol": "tls"}
     here |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     here |= {"silence_logs": logging.ERROR}  # not each worker that takes its time to end
-    with Client(scheduler) if scheduler else Client(**here) as client:
+    with dask.config.set(KEEP_MEMORY), Client(scheduler) if scheduler else Client(**here) as client:
         print(f"Dashboard: {client.dashboard_link}")
         futures = [client.submit(run_one, run, key=name) for name, run in runs.items()]
         with tqdm(total=total, initial=total - len(runs), unit="run") as bar:

@@ -61,23 +61,25 @@ def here(runs, *_):
         yield name, sweep.run_one(run)
 
 
-def listening(addresses):
-    """Add to `addresses` where this process and its children listen."""
+def watch_processes(addresses, trims):
+    """Add to `addresses` where this process and its children listen, and to `trims` when those give memory back."""
     me = psutil.Process()
     for process in (me, *me.children(recursive=True)):
         with contextlib.suppress(psutil.Error):
             addresses |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+            trims |= {process.environ().get("MALLOC_TRIM_THRESHOLD_")}
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """(folder with plan and results, what was printed, where it listened) of a sweep on two workers of its own."""
-    folder, said, addresses = tmp_path_factory.mktemp("sweep"), io.StringIO(), set()
+    """(folder with plan and results, what was printed, what `watch_processes` saw) of a sweep on two workers here."""
+    folder, said, seen = tmp_path_factory.mktemp("sweep"), io.StringIO(), (set(), set())
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         write = sweep.checkpoints.write_whole
-        patch.setattr(sweep.checkpoints, "write_whole", lambda *a: (listening(addresses), write(*a)))
+        patch.setattr(sweep.checkpoints, "write_whole", lambda *a: (watch_processes(*seen), write(*a)))
+        patch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
         assert main(["sweep", str(written(folder)), "--out", str(folder / "out"), "--workers", "2"]) == 0
-    return folder, said.getvalue(), addresses
+    return folder, said.getvalue(), seen
 
 
 @pytest.fixture
@@ -161,10 +163,15 @@ def test_the_same_run_in_this_process_gives_the_same(swept):
 
 
 def test_workers_and_dashboard_listen_on_this_machine_only(swept):
-    _, said, addresses = swept
+    _, said, (addresses, _) = swept
     assert addresses == {"127.0.0.1"}
     assert "4 runs, 0 of them done already" in said
     assert "Dashboard: http://127.0.0.1:" in said
+
+
+def test_workers_keep_the_memory_that_each_step_needs_again(swept):
+    _, _, (_, trims) = swept
+    assert trims == {None}  # Dask sets 64 kB, unless told not to
 
 
 # What is done stays done
