@@ -15,6 +15,9 @@ AS_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 PLAY := notebooks/00_play.ipynb
 NO_WIDGETS := --ExecutePreprocessor.store_widget_state=False
 
+# Tests that watch the clock, and so have the machine to themselves; all others run two files at a time.
+ALONE := tests/browser tests/test_interruption.py
+
 # Any of these serves the browser's tests.
 BROWSERS := chromium chromium-browser google-chrome
 
@@ -31,7 +34,8 @@ lab: $(READY)  ## open the first notebook in JupyterLab, on this machine only
 	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/$(PLAY) $(AS_ROOT)
 
 test: $(READY)  ## run the tests, and the notebooks against their stored outputs
-	$(SAMPLE_ONLY) $(BIN)/python -m pytest
+	$(SAMPLE_ONLY) $(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%)
+	$(SAMPLE_ONLY) $(BIN)/python -m pytest $(ALONE)
 
 test-tools: $(READY)  ## install what some tests are skipped without: repo2docker, playwright and, as root on Debian, Chromium
 	$(BIN)/pip install -q -e '.[tools]'
