@@ -8,7 +8,7 @@ import numpy as np
 
 from .checks import check_whole
 
-TEXTS = ("rung", "data", "revision", "result", "versions", "configuration")  # columns that hold no number
+TEXTS = ("rung", "digits", "data", "revision", "result", "versions", "configuration")  # columns that hold no number
 
 
 def read_rows(path: str | Path) -> list[dict]:
