@@ -17,7 +17,7 @@ def clipped_nll(probabilities: np.ndarray, frequencies: np.ndarray, epsilon: flo
     """Return −Σ_x p̂(x) log max(ε, p_θ(x)) in nats, summed over the states that occur.
 
     probabilities: (..., S), the model's at those states; frequencies: (S,), the data's. Returns (...).
-    Source: Liu & Wang, arXiv:1804.04168; clipped as in Rudolph et al., arXiv:2012.03924.
+    Source: Liu & Wang, arXiv:1804.04168; clipped as in the public implementation.
     """
     return -(np.log(np.maximum(epsilon, probabilities)) @ frequencies)
 

@@ -242,14 +242,17 @@ def cost_curves(
     return figure
 
 
-def pair_tables(named: dict[str, np.ndarray], title: str, label: str) -> Figure:
-    """Tables (n, n) of pairs of bits as heat maps on one scale, the diagonal left out."""
+def pair_tables(named: dict[str, np.ndarray], title: str, label: str, cut: int | None = None) -> Figure:
+    """Tables (n, n) of pairs of bits as heat maps on one scale, the diagonal left out; white lines before bit `cut`."""
     figure, axes = new_figure(title, width=3.2 * len(named) + 0.6, columns=len(named))
     hidden = {name: np.where(np.eye(len(table)), np.nan, table) for name, table in named.items()}
     top = max(np.nanmax(table) for table in hidden.values())
     for axis, (name, table) in zip(np.atleast_1d(axes), hidden.items(), strict=True):
         drawn = axis.imshow(table, cmap="cividis", vmin=min(0, np.nanmin(table)), vmax=top)
-        axis.set(title=name, xlabel="bit", ylabel="bit", xticks=range(len(table)), yticks=range(len(table)))
+        ticks = range(0, len(table), 1 if len(table) < 12 else 2)
+        axis.set(title=name, xlabel="bit", ylabel="bit", xticks=ticks, yticks=ticks)
+        for line in (axis.axhline, axis.axvline) if cut is not None else ():
+            line(cut - 0.5, color="white", linewidth=1)
         axis.title.set_fontsize(10)
     figure.colorbar(drawn, ax=axes, label=label, shrink=0.85)
     return figure
@@ -323,7 +326,8 @@ def training_panel(
         bottom, most = axes[2].get_ylim()
         axes[2].set_ylim(bottom, most + 0.3 * (most - bottom))  # room for the names above the lines
         names = ("uniform", "best product", "fitted prior", "perfect model")
-        axes[2].legend(axes[2].lines, names, frameon=False, fontsize="small", ncols=2, loc="upper center")
+        narrow = {"handlelength": 1.4, "columnspacing": 0.8, "handletextpad": 0.4, "borderaxespad": 0}
+        axes[2].legend(axes[2].lines, names, frameon=False, fontsize="small", ncols=2, loc="upper center", **narrow)
     for axis in axes:
         axis.set_xlim(history[0].epoch - 0.5, history[-1].epoch + 0.5)
         axis.xaxis.get_major_locator().set_params(integer=True)

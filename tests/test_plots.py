@@ -230,6 +230,15 @@ def test_pair_tables_share_one_scale_and_leave_the_diagonal_out():
         assert axis.images[0].get_cmap().name == "cividis"
 
 
+def test_pair_tables_show_where_a_code_is_cut():
+    table = np.eye(16) + 0.5
+    cut, whole = (plots.pair_tables({"real": table}, "title", "nats", **way).axes[0] for way in ({"cut": 8}, {}))
+    assert not whole.lines and [line.get_color() for line in cut.lines] == ["white", "white"]
+    across, down = cut.lines
+    assert set(across.get_ydata()) == set(down.get_xdata()) == {7.5}
+    assert list(cut.get_xticks()) == list(cut.get_yticks()) == list(range(0, 16, 2))
+
+
 def test_pair_tables_of_one_table():
     assert len(plots.pair_tables({"real": np.eye(3) + 0.5}, "title", "nats").axes) == 2  # the table and its scale
 
