@@ -635,7 +635,7 @@ def check_one_of_eight(chance) -> bool:
         (lambda c: not _far(c, 0.95**8), "That is the chance that none of them misses."),
         (lambda c: _far(c, 1 - 0.95**8, 5e-3), "How likely is it that all eight hold? And what is left?"),
     ]
-    return judge(chance, hints, "One comparison in three tables like this one would shine by luck alone.")
+    return judge(chance, hints, "One table in three like this one would hold something that shines by luck alone.")
 
 
 def check_other_score(answer) -> bool:

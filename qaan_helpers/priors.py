@@ -206,9 +206,10 @@ class RBMPrior:
 
 
 class ReplayPrior:
-    """A perfect memory: it draws rows of the bits that it was given last, and so is the ceiling for every prior.
+    """A perfect memory: it draws rows of the bits that it was given last, as close to those as a prior can be.
 
-    It makes up no code that it has not seen. Before its first fit it is uniform.
+    It makes up no code that it has not seen, and is not the best that a prior can do for the images. Before its first
+    fit it is uniform.
     """
 
     def __init__(self, latent_dim: int = 8, seed: int | None = 0):
