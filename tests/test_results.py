@@ -15,7 +15,7 @@ every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.s
 
 
 def test_there_are_some():
-    assert {"defaults", "tuning"} <= {table.stem for table in TABLES}
+    assert {"defaults", "tuning", "ladder_379"} <= {table.stem for table in TABLES}
 
 
 @every_table
@@ -39,3 +39,28 @@ def test_rows_are_of_one_state_of_committed_code_and_of_one_environment(table):
     versions = [json.loads(text) for text in {row["versions"] for row in rows}]  # of the packages that a run has loaded
     for package in {"python", "qaan_helpers", "torch", "qiskit", "qiskit_aer"}.union(*versions):
         assert len({told[package] for told in versions if package in told}) == 1, package
+
+
+def ladder_rows():
+    """The README's rows on the ladder: a prior, how much further its digits are from real ones than coins', verdict."""
+    rows = comparison.read_rows(RESULTS / "ladder_379.csv")
+    rungs = comparison.last_scores(rows, "frechet_distance")
+    coins = {rung: "uniform, 16 bits" if "16" in rung or "two bases" in rung else "uniform" for rung in rungs}
+    asked = [rung for rung in rungs if rung != coins[rung]]
+    for rung in asked:
+        differences = comparison.paired_differences(rows, "frechet_distance", rung, coins[rung], points=4)
+        low, high = comparison.interval(differences, comparisons=len(asked))
+        told = f"{differences.mean():+.2f} | {low:+.2f} to {high:+.2f} | {comparison.verdict(low, high)}"
+        yield f"| {rung} | {told} |".replace("-", "−")
+
+
+def test_the_readme_tells_what_came_out():
+    readme = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
+    told = list(ladder_rows())
+    assert len(told) == 8 and "\n".join(told) in readme
+
+
+def test_the_notebook_compares_as_its_plan_says():
+    rows = comparison.read_rows(RESULTS / "ladder_379.csv")
+    assert {int(row["seed"]) for row in rows} == set(range(1, 9))
+    assert {row["epoch"] for row in rows} == {6, 7, 8, 9}  # so that points=4 is all of a run's scores
