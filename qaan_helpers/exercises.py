@@ -660,7 +660,7 @@ def check_other_score(answer) -> bool:
             "all comparisons?",
         ),
     ]
-    return judge(answer, hints, "A second score that agrees is worth more than a second decimal of the first.")
+    return judge(answer, hints, "The one difference that the Fréchet distance told, this score does not confirm.")
 
 
 def check_seeds_needed(answer) -> bool:

@@ -1,4 +1,4 @@
-"""Tests, and the notebooks run beside them, see the bundled digits only, whatever MNIST the user has on disk."""
+"""Tests, and the notebooks run beside them, see the bundled digits only, and leave the cores to each other."""
 
 import os
 import tempfile
@@ -7,6 +7,8 @@ import pytest
 
 _NO_MNIST = tempfile.TemporaryDirectory(prefix="qaan-no-mnist-")  # goes when the interpreter does
 os.environ["QAAN_DATA"] = _NO_MNIST.name
+# Notebooks run two at a time, with a thread for every core: a thread that waits must not keep a core from the others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(autouse=True, scope="session")
