@@ -249,17 +249,16 @@ def test_a_dead_prior_is_told_once_and_again_when_it_came_back_in_between(digits
 
 
 def test_stop_ends_the_training_after_the_report_in_a_state_that_can_be_saved(digits, tmp_path):
-    few = qh.Digits(digits.images[:64], digits.labels[:64])
     gan, on = (make(learning_rate=0.02, averaging=0) for _ in range(2))
     saved = []
     with pytest.warns(health.TrainingWarning) as said:
-        for report in qh.train(gan, few, 9, 8, on_collapse="stop"):
+        for report in qh.train(gan, digits, 9, 32, on_collapse="stop"):
             gan.save(tmp_path)
             saved.append(report.epoch)
     assert 1 <= len(saved) < 9 and gan.epoch == len(saved)
     stopping = [str(w.message) for w in said if "Training stops here, as on_collapse='stop' asks" in str(w.message)]
-    assert stopping  # for the generator or for the discriminator: which of them breaks first differs from CPU to CPU
-    reports, said = told(on, few, len(saved), 8)  # told, and it goes on, to the same numbers
+    assert any("collapsed" in text for text in stopping)
+    reports, said = told(on, digits, len(saved), 32)  # told, and it goes on, to the same numbers
     assert "stops" not in said[0]
     assert torch.equal(qh.QAAN.load(tmp_path).sample(4), on.sample(4))
 
