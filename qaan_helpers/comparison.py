@@ -1,12 +1,14 @@
 """Rungs of a sweep beside each other: differences paired by seed, with intervals that are honest for few seeds."""
 
 import csv
+import json
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
 from .checks import check_whole
+from .priors import make_prior
 
 TEXTS = ("rung", "digits", "data", "revision", "result", "versions", "configuration")  # columns that hold no number
 
@@ -36,6 +38,20 @@ def last_scores(rows: list[dict], score: str, points: int = 1) -> dict[str, dict
         }
         for rung in dict.fromkeys(row["rung"] for row in rows)
     }
+
+
+def baselines(rows: list[dict]) -> dict[str, str]:
+    """For each rung that has one, its baseline: the rung with a uniform prior of as many bits, {rung: baseline}.
+
+    Raises ValueError where two uniform priors have as many bits, so that there is no telling which.
+    """
+    configs = {row["rung"]: json.loads(row["configuration"])["prior"] for row in rows}
+    width = {rung: make_prior(config).latent_dim for rung, config in configs.items()}
+    coins = [rung for rung, config in configs.items() if config["kind"] == "uniform"]
+    of_width = {width[rung]: rung for rung in coins}
+    if len(of_width) < len(coins):
+        raise ValueError(f"of {', '.join(map(repr, coins))} some have as many bits: keep one of them")
+    return {rung: of_width[n] for rung, n in width.items() if rung not in coins and n in of_width}
 
 
 def paired_differences(rows: list[dict], score: str, rung: str, baseline: str, points: int = 1) -> np.ndarray:

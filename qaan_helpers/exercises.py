@@ -642,12 +642,12 @@ def check_other_score(answer) -> bool:
     """Exercise 2 of notebook 7: (rows, {rung: verdict by the last four epochs' kernel distance}) of the ladder."""
 
     def right(rows):
-        priors = {}
-        for rung in comparison.last_scores(rows, "seed"):
-            base = "uniform, 16 bits" if "16" in rung or "two bases" in rung else "uniform"
-            if rung != base:
-                priors[rung] = comparison.paired_differences(rows, "kernel_distance", rung, base, points=4)
-        return {r: comparison.verdict(*comparison.interval(d, comparisons=len(priors))) for r, d in priors.items()}
+        coins = comparison.baselines(rows)
+        verdicts = {}
+        for pair in coins.items():
+            differences = comparison.paired_differences(rows, "kernel_distance", *pair, points=4)
+            verdicts[pair[0]] = comparison.verdict(*comparison.interval(differences, comparisons=len(coins)))
+        return verdicts
 
     hints = [
         (lambda a: len(a) != 2 or not isinstance(a[1], dict), "The rows are needed, and a dictionary of verdicts."),

@@ -1,5 +1,7 @@
 """Rungs beside each other: rows are read as written, pairs are pairs, and intervals miss as seldom as they claim."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -104,3 +106,17 @@ def test_verdicts():
         "worse",
         "tie",
     ]
+
+
+def rungs_with(**priors):
+    return [{"rung": rung, "configuration": json.dumps({"prior": config})} for rung, config in priors.items()]
+
+
+def test_a_baseline_is_the_uniform_prior_of_as_many_bits():
+    coins, wide = {"kind": "uniform", "latent_dim": 4}, {"kind": "uniform", "latent_dim": 8}
+    circuit = {"kind": "qcbm", "n_qubits": 4}
+    rungs = {"four": coins, "eight": wide, "z": circuit, "zo": circuit | {"bases": "zo"}}
+    assert comparison.baselines(rungs_with(**rungs)) == {"z": "four", "zo": "eight"}
+    assert comparison.baselines(rungs_with(eight=wide, z=circuit)) == {}
+    with pytest.raises(ValueError, match="of 'four', 'noisy' some have as many bits"):
+        comparison.baselines(rungs_with(four=coins, noisy=coins, z=circuit))

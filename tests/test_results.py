@@ -44,12 +44,10 @@ def test_rows_are_of_one_state_of_committed_code_and_of_one_environment(table):
 def ladder_rows():
     """The README's rows on the ladder: a prior, how much further its digits are from real ones than coins', verdict."""
     rows = comparison.read_rows(RESULTS / "ladder_379.csv")
-    rungs = comparison.last_scores(rows, "frechet_distance")
-    coins = {rung: "uniform, 16 bits" if "16" in rung or "two bases" in rung else "uniform" for rung in rungs}
-    asked = [rung for rung in rungs if rung != coins[rung]]
-    for rung in asked:
-        differences = comparison.paired_differences(rows, "frechet_distance", rung, coins[rung], points=4)
-        low, high = comparison.interval(differences, comparisons=len(asked))
+    coins = comparison.baselines(rows)
+    for rung, baseline in coins.items():
+        differences = comparison.paired_differences(rows, "frechet_distance", rung, baseline, points=4)
+        low, high = comparison.interval(differences, comparisons=len(coins))
         told = f"{differences.mean():+.2f} | {low:+.2f} to {high:+.2f} | {comparison.verdict(low, high)}"
         yield f"| {rung} | {told} |".replace("-", "−")
 

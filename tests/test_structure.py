@@ -24,9 +24,9 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 # Who may import whom: a module knows the floors below its own, and of its own floor only what BESIDE names.
 FLOOR = {
     "checks": -1,
-    **dict.fromkeys(("mnist", "bits", "dcgan", "ansatz", "losses", "optimisers", "checkpoints", "comparison"), 0),
+    **dict.fromkeys(("mnist", "bits", "dcgan", "ansatz", "losses", "optimisers", "checkpoints"), 0),
     **dict.fromkeys(("execution", "devices", "metrics", "health"), 1),
-    **{"qcbm": 2, "priors": 3, "training": 4},
+    **{"qcbm": 2, "priors": 3, "comparison": 4, "training": 4},
     **dict.fromkeys(("plots", "notebook", "exercises", "sweep"), 5),
     **dict.fromkeys(("__main__", "live", "widgets"), 6),
 }
