@@ -202,7 +202,7 @@ def check_repeats(number) -> bool:
         (lambda n: n > 240, "Do 256 draws never show a code twice? The coins know nothing of earlier draws."),
         (
             lambda n: _far(n, right, 12),
-            "One draw misses a given code with probability 255/256. How likely do all 256 draws miss it?",
+            "Follow one code. How likely is it that no draw shows it, and how many codes share its fate on average?",
         ),
     ]
     return judge(number, hints, f"About {right:.0f}: the share 1/e of all codes is missed, though each is as likely.")
@@ -268,7 +268,7 @@ def check_rxx_pi(probabilities) -> bool:
         (lambda p: _shape(p) != (4,), "Two qubits have four states: a list of four numbers is needed."),
         (lambda p: abs(sum(p) - 1) > 1e-6, "Probabilities add up to 1."),
         (lambda p: p[0] > 0.01, "RXX(θ) leaves |00⟩ with probability cos²(θ/2). What is that at θ = π?"),
-        (lambda p: p[3] < 0.99, "XX flips both qubits at once. Which index has both bits set?"),
+        (lambda p: p[3] < 0.99, "What does X ⊗ X do to each of the two bits of |00⟩?"),
     ]
     return judge(probabilities, hints, "At θ = π the gate is XX itself, but for a phase that no measurement sees.")
 
@@ -293,13 +293,12 @@ def check_secret_of_three(circuit) -> bool:
 
 def check_reach(reaches) -> bool:
     """Exercise 3 of notebook 3: how far apart bits can be tied after one and after two layers of RXX on a line."""
+    count = "small is not zero, and rounding leaves about 1e-16 nats. Which distances show more than 1e-12?"
     hints = [
         (lambda r: _shape(r) != (2,), "Two whole numbers are needed: for one layer, and for two."),
-        (lambda r: r[0] < 2, "After one layer: both ends of a chain of two RXX have touched the qubit in the middle."),
-        (lambda r: r[0] > 2, "After one layer: rounding alone leaves about 1e-16 nats. Is yours above 1e-12?"),
         (lambda r: r[1] <= r[0], "After two layers: the second one passes on what the first has spread."),
-        (lambda r: r[1] < 4, "After two layers: small is not zero; look at the exponent, down to 1e-12."),
-        (lambda r: r[1] > 4, "After two layers: rounding alone leaves about 1e-16 nats. Is yours above 1e-12?"),
+        (lambda r: r[0] != 2, f"After one layer: {count}"),
+        (lambda r: r[1] != 4, f"After two layers: {count}"),
     ]
     return judge(reaches, hints, "Each layer lets both ends reach one qubit further: a light cone.")
 
@@ -461,18 +460,6 @@ def check_most_shared(answer) -> bool:
         (lambda a: a[1] != 2, "The nats are right. How many rows does it take that each bit is 1 half of the time?"),
     ]
     return judge(answer, hints, "One bit tells all others, and that one is still a fair coin: its log 2 is left.")
-
-
-def check_product_p(number) -> bool:
-    """An earlier exercise of notebook 5: the probability that a product prior learns for each bit cut at its median."""
-    hints = [
-        (lambda p: not 0 <= p <= 1, "A probability is asked for, between 0 and 1."),
-        (
-            lambda p: _far(p, 0.5, 0.02),
-            "A product keeps one number for each bit, its share of ones. How many activations lie above their median?",
-        ),
-    ]
-    return judge(number, hints, "Each of its coins is fair: cut at the median, a product is the uniform prior again.")
 
 
 def check_learned_share(function) -> bool:
@@ -779,8 +766,10 @@ def check_laptop_qubits(qubits) -> bool:
         (lambda q: isinstance(q, bool) or int(q) != q, "A whole number of qubits is needed."),
         (lambda q: q == 30, "That is what the amplitudes alone would allow. What does the simulator need besides?"),
         (lambda q: q in (31, 32, 33, 34), "How many bytes has a complex number of double precision?"),
-        (lambda q: q == 29, "Twice the amplitudes' memory would fit so, three times does not."),
-        (lambda q: q != 28, "Set 3 · 16 · 2ⁿ bytes against 16 · 2³⁰, and take the largest whole n."),
+        (
+            lambda q: q != 28,
+            "How many amplitudes are there, what does each take, and what does 16 GiB leave?",
+        ),
     ]
     return judge(qubits, hints, "And a machine of twice the memory holds one qubit more.")
 

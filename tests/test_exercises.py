@@ -176,8 +176,8 @@ CASES = {
     ),
     "check_repeats": (
         [162, 160.0, np.float64(165)],
-        [(256, "never show a code twice"), (128, "255/256"), ("many", "type str"), (float("nan"), "number")],
-        ["162", "1/e", "63"],
+        [(256, "never show a code twice"), (128, "Follow one code"), ("many", "type str"), (float("nan"), "number")],
+        ["162", "1/e", "63", "255"],
     ),
     "check_d_loss": (
         [d_loss, lambda *a: d_loss(*a).item()],
@@ -209,9 +209,9 @@ CASES = {
             ("everything", "type str.*four numbers"),
             ([0.5, 0, 0, 0], "add up to 1"),
             ([1, 0, 0, 0], "cos²"),
-            ([0, 1, 0, 0], "both bits"),
+            ([0, 1, 0, 0], "X ⊗ X"),
         ],
-        ["[0, 0, 0, 1]", "0, 0, 0, 1"],
+        ["[0, 0, 0, 1]", "0, 0, 0, 1", "both bits", "11"],
     ),
     "check_secret_of_three": (
         [circuit(3, ("rxx", 0, 1), ("rxx", 1, 2)), circuit(3, ("rxx", 2, 0), ("rxx", 0, 1), ("rz", 1))],
@@ -229,13 +229,13 @@ CASES = {
         [
             (2, "Two whole"),
             ([2], "Two whole"),
-            ([1, 4], "chain"),
-            ([3, 4], "one layer: rounding"),
+            ([1, 4], "one layer: small"),
+            ([3, 4], "one layer: small"),
             ([2, 2], "passes on"),
-            ([2, 3], "exponent"),
-            ([2, 7], "two layers: rounding"),
+            ([2, 3], "two layers: small"),
+            ([2, 7], "two layers: small"),
         ],
-        ["[2, 4]", "(2, 4)", "distance 2", "distance 4"],
+        ["[2, 4]", "(2, 4)", "distance 2", "distance 4", "two RXX"],
     ),
     "check_fourfold_shots": (
         [
@@ -311,11 +311,6 @@ CASES = {
             ((7 * np.log(2), 256), "half of the time"),
         ],
         ["4.8", "7 log", "two codes", "two rows"],
-    ),
-    "check_product_p": (
-        [0.5, np.float32(0.4994)],
-        [(5.55, "between 0 and 1"), (0.7, "share of ones"), ("half", "type str")],
-        ["0.5", "half", "fair"],
     ),
     "check_learned_share": (
         [learned_share],
@@ -447,8 +442,8 @@ CASES = {
     ),
     "check_laptop_qubits": (
         [28],
-        [(28.4, "whole"), (30, "besides"), (32, "bytes"), (29, "three times"), (12, "largest")],
-        ["28", "twenty"],
+        [(28.4, "whole"), (30, "besides"), (32, "bytes"), (29, "16 GiB leave"), (12, "16 GiB leave")],
+        ["28", "twenty", "3 ·", "2ⁿ"],
     ),
     "check_new_rung": (
         [(2, swept("uniform", "circuit", "rbm"))],
