@@ -1,7 +1,8 @@
-"""Write each notebook's first and last line of links, and the README's badges: `python notebooks/navigation.py`.
+"""Write each notebook's links and measured time, and the README's badges and times: `python notebooks/navigation.py`.
 
-To be run when a notebook was added, renamed or run anew. `--check` writes nothing, and fails where something is not
-up to date. The address behind the badges is `Repository` in pyproject.toml.
+To be run when a notebook was added, renamed or run anew: seconds and memory are those that its last cell printed.
+`--check` writes nothing, and fails where something is not up to date. The address behind the badges is `Repository` in
+pyproject.toml.
 """
 
 import argparse
@@ -18,6 +19,7 @@ CONTENTS = "README.md#the-path"
 SHUT_DOWN = (
     "Before the next one, shut this notebook's kernel down (menu *Kernel*): on Binder two do not fit into memory."
 )
+MEASURED = re.compile(r"This notebook took (\d+ s) and ([\d.]+ GB)")
 # A notebook that is written by hand may end in a line of such links already; ours takes its place.
 BY_HAND = re.compile(r"\n*^(?=.*README\.md)(((previous|next): )?\[[^]]+\]\([^)]+\)( · )?)+\s*\Z", re.MULTILINE)
 
@@ -78,16 +80,28 @@ def links(paths: list[Path], at: int) -> str:
     return " · ".join(parts)
 
 
-def navigated(path: Path, line: str, repository: str, place: str) -> str:
-    """The notebook's file as it should be, as text: all but our two cells stays as it is."""
+def measured(path: Path) -> tuple[str, str] | None:
+    """Time and memory of the notebook's stored run, such as ("85 s", "1.2 GB"); None where it has not told."""
+    cells = nbformat.read(path, as_version=4).cells
+    printed = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", ()))
+    found = MEASURED.search(printed)
+    return found and found.groups()
+
+
+def navigated(path: Path, line: str, repository: str, place: str, has_next: bool) -> str:
+    """The notebook's file as it should be, as text: all but our two cells and the time stays as it is."""
     notebook = nbformat.read(path, as_version=4)
+    if told := measured(path):
+        opening = next(cell for cell in notebook.cells if "**Takes**" in cell.source)
+        opening.source = re.sub(r"(?<=\*\*Takes\*\* about )\d+ s and [\d.]+ GB", " and ".join(told), opening.source)
     cells = [cell for cell in notebook.cells if TAG not in cell.metadata.get("tags", [])]
     last = [cell for cell in cells if cell.cell_type == "markdown"][-1]
     last.source = BY_HAND.sub("", last.source)
-    ours = [f"{line} · {badges(repository, place)}\n\n{on_colab(repository, place)}", f"{line}\n\n{SHUT_DOWN}"]
+    head = f"{line} · {badges(repository, place)}\n\n{on_colab(repository, place)}"
+    foot = f"{line}\n\n{SHUT_DOWN}" if has_next else line
     top, bottom = (
         nbformat.v4.new_markdown_cell(source, id=f"{TAG}-{where}", metadata={"tags": [TAG]})
-        for where, source in zip(("top", "bottom"), ours, strict=True)
+        for where, source in (("top", head), ("bottom", foot))
     )
     notebook.cells = [top, *(cell for cell in cells if cell is not last or last.source), bottom]
     return nbformat.writes(notebook) + "\n"
@@ -99,14 +113,18 @@ def wanted(root: Path) -> dict[Path, str]:
     for folder in ("notebooks", "notebooks/solutions"):
         paths = sorted((root / folder).glob("[0-9][0-9]_*.ipynb"))
         for at, path in enumerate(paths):
-            files[path] = navigated(path, links(paths, at), repository, f"{folder}/{path.name}")
+            has_next = at + 1 < len(paths)
+            files[path] = navigated(path, links(paths, at), repository, f"{folder}/{path.name}", has_next)
     readme = root / "README.md"
+    text = readme.read_text(encoding="utf-8")
     first = next(path for path in files if path.name.startswith("00_"))
     line = badges(repository, f"notebooks/{first.name}")
-    files[readme] = re.sub(
-        r"^\[!\[.*$", lambda _: line, readme.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE
-    )
-    return files
+    text = re.sub(r"^\[!\[.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
+    for path in files:
+        if told := measured(path):
+            row = rf"(\(notebooks/{re.escape(path.name)}\) \|.*\| )\d+ s \| [\d.]+ GB \|"
+            text = re.sub(row, lambda found, told=told: f"{found[1]}{' | '.join(told)} |", text)
+    return files | {readme: text}
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:

@@ -67,23 +67,25 @@ def road_map(*here: str) -> Figure:
 
 
 class Stopwatch:
-    """Seconds since it was made and the process's peak memory, told when it is printed."""
+    """Seconds since it was made and the process's peak memory, told when it is printed; a large worker's beside it."""
 
     def __init__(self):
         self._started = time.perf_counter()
 
     def __str__(self) -> str:
         seconds = time.perf_counter() - self._started
-        return f"This notebook took {seconds:.0f} s and {peak_memory() / 1e9:.1f} GB of memory at its peak."
+        told = f"This notebook took {seconds:.0f} s and {peak_memory() / 1e9:.1f} GB of memory at its peak."
+        worker = peak_memory(of_workers=True) / 1e9
+        return told if worker < 0.2 else f"{told} The largest of its workers took {worker:.1f} GB besides."
 
 
-def peak_memory() -> int:
-    """The most memory that this process has held, in bytes."""
+def peak_memory(of_workers: bool = False) -> int:
+    """The most memory that this process has held, or the largest of those that it started and that ended, in bytes."""
     if sys.platform == "win32":
         import psutil
 
-        return psutil.Process().memory_info().peak_wset
+        return 0 if of_workers else psutil.Process().memory_info().peak_wset
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN if of_workers else resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

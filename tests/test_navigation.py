@@ -119,7 +119,7 @@ def test_a_notebook_begins_and_ends_with_its_neighbours(path):
     assert f"](https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{place})" in top.source
     assert f"](https://colab.research.google.com/github/{name}/blob/main/{place})" in top.source
     assert "mybinder" not in bottom.source
-    assert "shut this notebook's kernel down" in bottom.source
+    assert ("shut this notebook's kernel down" in bottom.source) == (path != family[-1])
 
 
 @pytest.fixture
@@ -184,6 +184,19 @@ def test_a_new_notebook_moves_its_neighbours_and_a_new_address_all_badges(copy):
     readme = (copy / "README.md").read_text()
     assert readme.startswith("# Title\n\n[![") and readme.endswith(")\n\n## The path\n")
     assert "gh/someone/somewhere/main?urlpath=lab/tree/notebooks/00_a.ipynb" in readme and "gone" not in readme
+
+
+def test_times_in_a_notebook_and_in_the_readme_are_those_of_its_stored_run(copy):
+    path, readme = copy / "notebooks" / "00_a.ipynb", copy / "README.md"
+    book = nbformat.read(path, as_version=4)
+    book.cells[0].source += "\n\n**Takes** about 1 s and 0.1 GB on two CPU cores."
+    told = "This notebook took 85 s and 1.2 GB of memory at its peak. The largest of its workers took 0.8 GB besides."
+    book.cells[1].outputs = [nbformat.v4.new_output("stream", text=told)]
+    nbformat.write(book, path)
+    readme.write_text(readme.read_text() + "\n| [0 · A](notebooks/00_a.ipynb) | 1 s | 2 s | 0.1 GB |\n")
+    navigation.main([], copy)
+    assert "**Takes** about 85 s and 1.2 GB on two CPU cores." in books(copy)["00_a.ipynb"][1].source
+    assert "| [0 · A](notebooks/00_a.ipynb) | 1 s | 85 s | 1.2 GB |" in readme.read_text()
 
 
 @pytest.mark.parametrize("wrong", ["https://gitlab.com/a/b", "https://github.com/a", "git@github.com:a/b"])
