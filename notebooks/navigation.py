@@ -1,8 +1,9 @@
-"""Write each notebook's links and measured time, and the README's badges and times: `python notebooks/navigation.py`.
+"""Write what notebooks and README take from elsewhere: links, times, pictures. `python notebooks/navigation.py`
 
-To be run when a notebook was added, renamed or run anew: seconds and memory are those that its last cell printed.
-`--check` writes nothing, and fails where something is not up to date. The address behind the badges is `Repository` in
-pyproject.toml.
+To be run when a notebook was added, renamed or run anew. Links and badges: from the files that are there and from
+`Repository` in pyproject.toml. Seconds and memory: those that a notebook's last cell printed. Below an exercise that
+asks for more than a prediction: the picture that its solution drew, folded away. `--check` writes nothing, and fails
+where something is not up to date.
 """
 
 import argparse
@@ -19,6 +20,7 @@ CONTENTS = "README.md#the-path"
 SHUT_DOWN = (
     "Before the next one, shut this notebook's kernel down (menu *Kernel*): on Binder two do not fit into memory."
 )
+HEADING = re.compile(r"^#{2,3} Exercise (\d) · (\w+)", re.MULTILINE)
 MEASURED = re.compile(r"This notebook took (\d+ s) and ([\d.]+ GB)")
 # A notebook that is written by hand may end in a line of such links already; ours takes its place.
 BY_HAND = re.compile(r"\n*^(?=.*README\.md)(((previous|next): )?\[[^]]+\]\([^)]+\)( · )?)+\s*\Z", re.MULTILINE)
@@ -88,8 +90,38 @@ def measured(path: Path) -> tuple[str, str] | None:
     return found and found.groups()
 
 
+def expected(solution: Path) -> dict[str, tuple[str, str]]:
+    """The first picture of each exercise but predictions: {its number: (PNG as base64, alternative text)}."""
+    number, found = "", {}
+    for cell in nbformat.read(solution, as_version=4).cells if solution.exists() else ():
+        for heading in HEADING.finditer(cell.source if cell.cell_type == "markdown" else ""):
+            number = "" if heading[2] == "Predict" else heading[1]
+        for output in cell.get("outputs", ()):
+            if number and "image/png" in output.get("data", ()):
+                found.setdefault(number, (output.data["image/png"], output.metadata["image/png"]["alt"]))
+    return found
+
+
+def with_pictures(cells: list, pictures: dict[str, tuple[str, str]]) -> list:
+    """The cells, and after the first code cell of each exercise that has a picture to expect a cell with it."""
+    number, placed = "", []
+    for cell in cells:
+        placed.append(cell)
+        if cell.cell_type == "markdown":
+            number = ([heading[1] for heading in HEADING.finditer(cell.source)] or [number])[-1]
+        elif number in pictures:
+            png, alt = pictures[number]
+            text = "<details><summary>The picture to expect; it shows what comes out</summary>\n\n"
+            text += f"![{alt}](attachment:expected.png)\n\n</details>"
+            made = nbformat.v4.new_markdown_cell(text, id=f"{TAG}-expected-{number}", metadata={"tags": [TAG]})
+            made.attachments = {"expected.png": {"image/png": png}}
+            placed.append(made)
+            number = ""
+    return placed
+
+
 def navigated(path: Path, line: str, repository: str, place: str, has_next: bool) -> str:
-    """The notebook's file as it should be, as text: all but our two cells and the time stays as it is."""
+    """The notebook's file as it should be, as text: all but our cells and the time stays as it is."""
     notebook = nbformat.read(path, as_version=4)
     if told := measured(path):
         opening = next(cell for cell in notebook.cells if "**Takes**" in cell.source)
@@ -103,7 +135,9 @@ def navigated(path: Path, line: str, repository: str, place: str, has_next: bool
         nbformat.v4.new_markdown_cell(source, id=f"{TAG}-{where}", metadata={"tags": [TAG]})
         for where, source in (("top", head), ("bottom", foot))
     )
-    notebook.cells = [top, *(cell for cell in cells if cell is not last or last.source), bottom]
+    cells = [cell for cell in cells if cell is not last or last.source]
+    pictures = expected(path.parent / "solutions" / f"{path.stem}_solutions.ipynb")
+    notebook.cells = [top, *with_pictures(cells, pictures), bottom]
     return nbformat.writes(notebook) + "\n"
 
 

@@ -80,13 +80,8 @@ def interval(values: np.ndarray, comparisons: int = 1, level: float = 0.95, draw
     Raises ValueError for fewer than five values, which cannot be resampled in enough ways.
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 12.5.
     """
-    values = np.asarray(values, dtype=float)
-    if values.ndim != 1 or len(values) < 5 or not np.isfinite(values).all():
-        raise ValueError(f"values have shape {values.shape}; five or more finite numbers are needed")
-    check_whole("comparisons", comparisons, 1)
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level!r}; it must lie between 0 and 1")
-    n, tail = len(values), (1 - level) / comparisons / 2
+    values, tail = _checked(values, comparisons, level, least=5)
+    n = len(values)
     drawn = values[np.random.default_rng(0).integers(0, n, (draws, n))]
     errors = drawn.std(axis=1, ddof=1) / np.sqrt(n)
     usable = errors > 1e-12 * np.abs(values).max(initial=0)  # not where one value was drawn n times
@@ -95,6 +90,29 @@ def interval(values: np.ndarray, comparisons: int = 1, level: float = 0.95, draw
     low, high = np.quantile((drawn.mean(axis=1) - values.mean())[usable] / errors[usable], [tail, 1 - tail])
     error = values.std(ddof=1) / np.sqrt(n)
     return float(values.mean() - high * error), float(values.mean() - low * error)
+
+
+def student_interval(values: np.ndarray, comparisons: int = 1, level: float = 0.95) -> tuple[float, float]:
+    """Student's t interval of the mean of values (N,), taken for normal, as wide as `interval` for `comparisons`.
+
+    Raises ValueError for fewer than two values.
+    Source: Student, The probable error of a mean, Biometrika 6 (1908).
+    """
+    from scipy.special import stdtrit
+
+    values, tail = _checked(values, comparisons, level, least=2)
+    half = stdtrit(len(values) - 1, 1 - tail) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def _checked(values, comparisons, level, least):
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or len(values) < least or not np.isfinite(values).all():
+        raise ValueError(f"values have shape {values.shape}; {least} or more finite numbers are needed")
+    check_whole("comparisons", comparisons, 1)
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level!r}; it must lie between 0 and 1")
+    return values, (1 - level) / comparisons / 2
 
 
 def verdict(low: float, high: float) -> str:

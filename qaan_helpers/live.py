@@ -103,7 +103,11 @@ class View:
         told += f"differ {variety:.0%} as much as two real ones"
         last = self.gan.history[-1]
         title = f"Epoch {last.epoch}: D(x) {last.d_real:.2f}, D(G(z)) {last.d_fake:.2f}"
-        return plots.training_panel(self.gan.history, images, title, told, self._n_bits)
+        figure = plots.training_panel(self.gan.history, images, title, told, self._n_bits)
+        if hasattr(self._learned, "qcbm"):  # where the codes' circuit ran
+            stamp = str(self._learned.qcbm.execution)
+            figure.text(0.995, 0.005, stamp, ha="right", va="bottom", size=8, color="0.35")
+        return figure
 
     def _tell_epochs(self):
         self.epoch_bar.value = done = self.gan.epoch - self._first

@@ -67,16 +67,14 @@ def road_map(*here: str) -> Figure:
 
 
 class Stopwatch:
-    """Seconds since it was made and the process's peak memory, told when it is printed; a large worker's beside it."""
+    """Seconds since it was made and the process's peak memory, told when it is printed."""
 
     def __init__(self):
         self._started = time.perf_counter()
 
     def __str__(self) -> str:
         seconds = time.perf_counter() - self._started
-        told = f"This notebook took {seconds:.0f} s and {peak_memory() / 1e9:.1f} GB of memory at its peak."
-        worker = peak_memory(of_workers=True) / 1e9
-        return told if worker < 0.2 else f"{told} The largest of its workers took {worker:.1f} GB besides."
+        return f"This notebook took {seconds:.0f} s and {peak_memory() / 1e9:.2f} GB of memory at its peak."
 
 
 def peak_memory(of_workers: bool = False) -> int:

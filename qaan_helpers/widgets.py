@@ -7,6 +7,7 @@ the picture that it showed when it was displayed, with its alternative text.
 import base64
 import html
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,12 +82,13 @@ class Playground:
 class Panel:
     """Controls above a picture and a line that says what it shows; a subclass says which, and draws the picture."""
 
-    def __init__(self, playground: Playground):
+    def __init__(self, playground: Playground | None = None):
         self.playground = playground
         self.picture = ipw.Image(format="png", layout={"max_width": "calc(100% - 4px)"})
         self.caption = ipw.HTML()
         self.controls = ipw.VBox()
-        self.box = ipw.VBox([playground.choice, self.controls, self.picture, self.caption])
+        above = [playground.choice] if playground else []
+        self.box = ipw.VBox([*above, self.controls, self.picture, self.caption])
         self._waiting = False
 
     def figure(self) -> tuple[plots.Figure, str]:
@@ -126,6 +128,20 @@ class Panel:
         png = base64.b64encode(self.picture.value).decode()
         told = {"image/png": {"alt": self._text, "width": plots.png_width(self.picture.value)}}
         return {**live, "image/png": png, "text/plain": f"{self._text} (Live in JupyterLab.)"}, told
+
+
+class SliderPanel(Panel):
+    """Sliders above a picture: `draw` makes of their values a figure, and what it shows in a sentence."""
+
+    def __init__(self, draw: Callable[..., tuple[plots.Figure, str]], sliders: Sequence[ipw.Widget]):
+        super().__init__()
+        self.draw, self.controls.children = draw, sliders
+        self.watch(*sliders)
+        self.refresh()
+
+    def figure(self):
+        """The picture at the sliders' values."""
+        return self.draw(*(slider.value for slider in self.controls.children))
 
 
 class BitsPanel(Panel):

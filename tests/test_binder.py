@@ -50,7 +50,9 @@ def dockerfile():
 def test_binder_builds_with_python_3_11_and_nothing_else(dockerfile):
     assert "Building conda environment for python=3.11" in dockerfile
     runs = re.findall(r"^RUN .*(binder/\S+)", dockerfile, re.MULTILINE)
-    assert [run.strip('"') for run in runs] == ["binder/requirements.txt", "binder/postBuild", "binder/postBuild"]
+    parts = ["requirements.txt", "postBuild", "postBuild", "start"]  # the last two lines make theirs executable
+    assert [run.strip('"') for run in runs] == [f"binder/{part}" for part in parts]
+    assert re.search(r'^ENV R2D_ENTRYPOINT="?\S*binder/start"?$', dockerfile, re.MULTILINE)
 
 
 @needs_repo2docker
@@ -66,3 +68,11 @@ def test_post_build_can_be_run_and_installs_the_project_only():
     assert os.access(script, os.X_OK)
     text = script.read_text(encoding="utf-8")
     assert text.startswith("#!") and "--no-deps -e ." in text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permission")
+def test_what_binder_starts_has_one_thread():
+    script = ROOT / "binder" / "start"
+    assert os.access(script, os.X_OK)
+    told = subprocess.run([script, "printenv", "OMP_NUM_THREADS"], capture_output=True, text=True, check=True)
+    assert told.stdout == "1\n"

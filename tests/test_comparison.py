@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from qaan_helpers import comparison
 
@@ -88,8 +89,18 @@ def test_an_interval_follows_its_values():
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 3.0, 4.0], [[1.0] * 6], [1.0, 2.0, 3.0, 4.0, np.nan]])
 def test_too_few_values_are_refused(values):
-    with pytest.raises(ValueError, match="five or more finite numbers"):
+    with pytest.raises(ValueError, match="5 or more finite numbers"):
         comparison.interval(values)
+
+
+def test_students_interval_is_scipys():
+    values = np.random.default_rng(0).normal(3.0, 2.0, 5)
+    for comparisons, level in ((1, 0.95), (3, 0.9)):
+        error = values.std(ddof=1) / np.sqrt(5)
+        expected = scipy.stats.t.interval(1 - (1 - level) / comparisons, 4, values.mean(), error)
+        assert np.allclose(comparison.student_interval(values, comparisons, level), expected)
+    with pytest.raises(ValueError, match="2 or more finite numbers"):
+        comparison.student_interval(values[:1])
 
 
 def test_other_arguments_are_checked():

@@ -115,6 +115,13 @@ def test_the_panel_shows_the_curves_the_images_and_what_is_said_of_them():
         assert axis.get_xlim() == (0.5, 4.5) and axis.get_xlabel() == "epoch" and axis.get_ylabel()
 
 
+def test_the_figure_says_where_the_circuit_ran_and_nothing_where_there_is_none():
+    for gan, told in ((small(), ["exact amplitudes on Aer"]), (small("uniform"), [])):
+        view = live.View(gan, few_digits(), 1)
+        next(train(gan, 1))
+        assert [text.get_text() for text in view._figure().texts[1:]] == told  # after the title
+
+
 def test_how_much_the_digits_differ_is_told_beside_the_real_ones(monkeypatch):
     gan, digits = small("uniform"), few_digits()
     view = live.View(gan, digits, 1)

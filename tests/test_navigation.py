@@ -52,6 +52,9 @@ def anchors(path):
 def fault(path, target):
     """What is wrong with a link, or nothing."""
     place = urlsplit(target)
+    if place.scheme == "attachment":
+        held = [cell.get("attachments", {}) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+        return not any(place.path in names for names in held) and f"{target}: no such picture"
     if place.scheme:
         return not (place.scheme == "https" and place.hostname and "." in place.hostname) and f"{target} is no address"
     there = (path.parent / place.path).resolve() if place.path else path
@@ -186,11 +189,30 @@ def test_a_new_notebook_moves_its_neighbours_and_a_new_address_all_badges(copy):
     assert "gh/someone/somewhere/main?urlpath=lab/tree/notebooks/00_a.ipynb" in readme and "gone" not in readme
 
 
+def test_below_an_exercise_stands_the_picture_of_its_solution_but_not_below_a_prediction(copy):
+    path, solution = copy / "notebooks/01_b.ipynb", copy / "notebooks/solutions/01_b_solutions.ipynb"
+    png, new = "aGVsbG8=", nbformat.v4.new_markdown_cell
+    drew = nbformat.v4.new_output("display_data", {"image/png": png}, metadata={"image/png": {"alt": "A curve."}})
+    for file, level, outputs in ((path, "###", []), (solution, "##", [drew, drew])):
+        book = nbformat.read(file, as_version=4)
+        for heading in ("Exercise 1 · Predict: a", "Exercise 2 · Change: b", "Exercise 3 · Experiment: c"):
+            shown = [] if "Experiment" in heading else outputs
+            book.cells += [new(f"{level} {heading}"), nbformat.v4.new_code_cell("2", outputs=shown)]
+        nbformat.write(book, file)
+    navigation.main([], copy)
+    first, second = (navigation.main([], copy), books(copy)["01_b.ipynb"])
+    pictures = [at for at, cell in enumerate(second) if "attachments" in cell]
+    assert first == 0 and len(pictures) == 1 and "Exercise 2" in second[pictures[0] - 2].source
+    assert second[pictures[0]].attachments == {"expected.png": {"image/png": png}}
+    assert "![A curve.](attachment:expected.png)" in second[pictures[0]].source
+    assert fault(path, "attachment:expected.png") is False and fault(path, "attachment:other.png")
+
+
 def test_times_in_a_notebook_and_in_the_readme_are_those_of_its_stored_run(copy):
     path, readme = copy / "notebooks" / "00_a.ipynb", copy / "README.md"
     book = nbformat.read(path, as_version=4)
     book.cells[0].source += "\n\n**Takes** about 1 s and 0.1 GB on two CPU cores."
-    told = "This notebook took 85 s and 1.2 GB of memory at its peak. The largest of its workers took 0.8 GB besides."
+    told = "This notebook took 85 s and 1.2 GB of memory at its peak."
     book.cells[1].outputs = [nbformat.v4.new_output("stream", text=told)]
     nbformat.write(book, path)
     readme.write_text(readme.read_text() + "\n| [0 · A](notebooks/00_a.ipynb) | 1 s | 2 s | 0.1 GB |\n")

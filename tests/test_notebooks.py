@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import statistics
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from qaan_helpers import exercises
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SLOW = 1.6  # how much longer than on the fastest two cores they were run on, 150 s there, a stored run may have taken
 MEASURED = re.compile(r"This notebook took (\d+) s and ([\d.]+) GB")
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("[0-9]*.ipynb"))
@@ -92,7 +94,7 @@ def test_each_exercise_is_open_in_the_notebook_and_solved_beside_it(path):
 @each
 def test_time_and_memory_are_those_of_the_stored_run(path):
     seconds, memory = measured(path)
-    assert seconds <= (20 if path.stem == "00_play" else 150)
+    assert seconds <= (20 if path.stem == "00_play" else SLOW * 150)
     assert memory < 1.5
     told = re.search(r"\*\*Takes\*\* about (\d+) s and ([\d.]+) GB", cells(path, "markdown")[0]["source"])
     assert (int(told[1]), float(told[2])) == (seconds, memory)
@@ -102,11 +104,21 @@ def test_time_and_memory_are_those_of_the_stored_run(path):
     assert (int(row[1]), float(row[2])) == (seconds, memory)
 
 
+@each
+def test_no_cell_is_silent_for_long(path):
+    for cell in cells(path, "code"):
+        times = cell["metadata"]["execution"]
+        began, ended = (datetime.fromisoformat(times[key]) for key in ("iopub.execute_input", "shell.execute_reply"))
+        shown = json.dumps(cell["outputs"])
+        counts = "%|" in shown or " epochs in " in shown or shown.count('"stream"') > 2  # bars, a live view, lines
+        assert counts or (ended - began).total_seconds() < 10, cell["source"]
+
+
 @with_solutions
 def test_cells_are_short(path):
     lines = [len([line for line in cell["source"].splitlines() if line.strip()]) for cell in cells(path, "code")]
     assert max(lines) <= 25
-    assert statistics.median(lines) <= 6
+    assert statistics.median(lines) <= (6 if path in NOTEBOOKS else 7)
 
 
 @with_solutions

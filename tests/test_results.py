@@ -41,21 +41,23 @@ def test_rows_are_of_one_state_of_committed_code_and_of_one_environment(table):
         assert len({told[package] for told in versions if package in told}) == 1, package
 
 
-def ladder_rows():
-    """The README's rows on the ladder: a prior, how much further its digits are from real ones than coins', verdict."""
-    rows = comparison.read_rows(RESULTS / "ladder_379.csv")
+def compared(table, points):
+    """The README's rows on a table: a prior, how much further its digits are from real ones than coins', verdict."""
+    rows = comparison.read_rows(RESULTS / table)
     coins = comparison.baselines(rows)
     for rung, baseline in coins.items():
-        differences = comparison.paired_differences(rows, "frechet_distance", rung, baseline, points=4)
+        differences = comparison.paired_differences(rows, "frechet_distance", rung, baseline, points)
         low, high = comparison.interval(differences, comparisons=len(coins))
-        told = f"{differences.mean():+.2f} | {low:+.2f} to {high:+.2f} | {comparison.verdict(low, high)}"
-        yield f"| {rung} | {told} |".replace("-", "−")
+        least, most = comparison.student_interval(differences, comparisons=len(coins))
+        told = f"{round(differences.mean(), 2) + 0:+.2f} | {low:+.2f} to {high:+.2f} | {least:+.2f} to {most:+.2f}"
+        yield f"| {rung} | {told} | {comparison.verdict(low, high)} |".replace("-", "−")
 
 
 def test_the_readme_tells_what_came_out():
     readme = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
-    told = list(ladder_rows())
-    assert len(told) == 8 and "\n".join(told) in readme
+    for table, points, count in (("ladder_379.csv", 4, 8), ("ladder_ten.csv", 2, 3)):
+        told = list(compared(table, points))
+        assert len(told) == count and "\n".join(told) in readme
 
 
 def test_the_notebook_compares_as_its_plan_says():

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import qaan_helpers as qh
-from qaan_helpers import checkpoints, widgets
+from qaan_helpers import checkpoints, plots, widgets
 from qaan_helpers.checkpoints import bundled_names
 from qaan_helpers.metrics import recognise
 
@@ -359,6 +359,22 @@ def test_every_control_is_named_and_explained_and_reached_by_tab(play):
     for control in found:
         assert control.description and control.tooltip, control
         assert control.tabbable is not False
+
+
+def test_sliders_of_ones_own_move_a_picture_of_ones_own():
+    sliders = [ipw.FloatSlider(value, description=name, min=0, max=1) for name, value in (("a", 0.2), ("b", 0.7))]
+    titles = []
+
+    def draw(a, b):
+        titles.append(f"{a} and {b}")
+        return plots.new_figure(titles[-1])[0], f"Now {titles[-1]}."
+
+    panel = widgets.SliderPanel(draw, sliders)
+    before = panel.picture.value
+    sliders[1].value = 0.4
+    assert titles == ["0.2 and 0.7", "0.2 and 0.4"] and panel.picture.value != before
+    data, metadata = panel._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == "Now 0.2 and 0.4." and base64.b64decode(data["image/png"])
 
 
 def test_elsewhere_a_panel_is_its_picture_with_its_text(play):
