@@ -106,7 +106,7 @@ class View:
         figure = plots.training_panel(self.gan.history, images, title, told, self._n_bits)
         if hasattr(self._learned, "qcbm"):  # where the codes' circuit ran
             stamp = str(self._learned.qcbm.execution)
-            figure.text(0.995, 0.005, stamp, ha="right", va="bottom", size=8, color="0.35")
+            figure.text(0.995, 0.99, stamp, ha="right", va="top", size=8, color="0.35")
         return figure
 
     def _tell_epochs(self):
