@@ -52,9 +52,8 @@ def anchors(path):
 def fault(path, target):
     """What is wrong with a link, or nothing."""
     place = urlsplit(target)
-    if place.scheme == "attachment":
-        held = [cell.get("attachments", {}) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
-        return not any(place.path in names for names in held) and f"{target}: no such picture"
+    if place.scheme == "data":
+        return not re.fullmatch("image/png;base64,[A-Za-z0-9+/]+=*", place.path) and f"{target[:40]} is no picture"
     if place.scheme:
         return not (place.scheme == "https" and place.hostname and "." in place.hostname) and f"{target} is no address"
     there = (path.parent / place.path).resolve() if place.path else path
@@ -201,11 +200,10 @@ def test_below_an_exercise_stands_the_picture_of_its_solution_but_not_below_a_pr
         nbformat.write(book, file)
     navigation.main([], copy)
     first, second = (navigation.main([], copy), books(copy)["01_b.ipynb"])
-    pictures = [at for at, cell in enumerate(second) if "attachments" in cell]
+    pictures = [at for at, cell in enumerate(second) if "data:image" in cell.source]
     assert first == 0 and len(pictures) == 1 and "Exercise 2" in second[pictures[0] - 2].source
-    assert second[pictures[0]].attachments == {"expected.png": {"image/png": png}}
-    assert "![A curve.](attachment:expected.png)" in second[pictures[0]].source
-    assert fault(path, "attachment:expected.png") is False and fault(path, "attachment:other.png")
+    assert f"![A curve.](data:image/png;base64,{png})" in second[pictures[0]].source
+    assert fault(path, f"data:image/png;base64,{png}") is False and fault(path, "data:text/html,hello")
 
 
 def test_times_in_a_notebook_and_in_the_readme_are_those_of_its_stored_run(copy):
