@@ -112,7 +112,7 @@ def with_pictures(cells: list, pictures: dict[str, tuple[str, str]]) -> list:
         elif number in pictures:
             png, alt = pictures[number]
             text = "<details><summary>The picture to expect; it shows what comes out</summary>\n\n"
-            data = "".join(png.split())  # in the text: JupyterLab asks for an attachment's address before it resolves it
+            data = "".join(png.split())  # no attachment: JupyterLab asks for its address before it resolves it
             text += f"![{alt}](data:image/png;base64,{data})\n\n</details>"
             placed.append(nbformat.v4.new_markdown_cell(text, id=f"{TAG}-expected-{number}", metadata={"tags": [TAG]}))
             number = ""
