@@ -314,12 +314,13 @@ def check_memory(n_qubits: int) -> None:
     if needed > free:
         fits = (free // 48).bit_length() - 1
         raise ValueError(
-            f"{n_qubits} qubits need about {_in_units(needed)} of memory to simulate and {_in_units(free)} are free; "
+            f"{n_qubits} qubits need about {in_units(needed)} of memory to simulate and {in_units(free)} are free; "
             f"at most {fits} qubits fit here. Use fewer qubits, or a device through Primitive(sampler)"
         )
 
 
-def _in_units(n_bytes):
+def in_units(n_bytes: int) -> str:
+    """A number of bytes in the largest unit of which it is one or more; each unit is 1,024 of the one before."""
     power = min(max(n_bytes.bit_length() - 1, 0) // 10, 6)
     return f"{n_bytes / 2 ** (10 * power):.3g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB')[power]}"
 
