@@ -14,7 +14,10 @@ _HOME = {
     "execution": ("Exact", "ExecutionError", "Primitive", "Shots"),
     "devices": ("circuit_costs", "ibm", "ion_trap_noise", "ionq", "named_execution"),
     "qcbm": ("QCBM", "Bill", "FitResult"),
-    "priors": ("MixedPrior", "Prior", "ProductPrior", "QCBMPrior", "RBMPrior", "ReplayPrior", "UniformPrior"),
+    "priors": (
+        *("MixedPrior", "Prior", "ProductPrior", "QCBMPrior", "RBMPrior", "ReplayPrior"),
+        *("ScrambledPrior", "UniformPrior"),
+    ),
     "checkpoints": ("bundled",),
     "training": ("QAAN", "Report", "train"),
     "metrics": (
@@ -23,7 +26,10 @@ _HOME = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = (*_HOME, "comparison", "exercises", "health", "live", "notebook", "optimisers", "plots", "sweep", "widgets")
+_MODULES = (
+    *_HOME,
+    *("comparison", "exercises", "health", "live", "notebook", "optimisers", "plots", "progress", "sweep", "widgets"),
+)
 __all__ = sorted(_MODULE_OF)
 __version__ = "0.1.0"
 

@@ -5,7 +5,7 @@ import sys
 from math import isnan
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from .progress import tqdm
 
 DIGITS = (3, 7, 9)  # where neither the options nor a saved run name any
 

@@ -355,11 +355,10 @@ class MixedPrior:
     """
 
     def __init__(self, prior: Prior, uniform_share: float = 0.5, seed: int | None = 0):
-        if not isinstance(prior, Prior) or isinstance(prior, MixedPrior):
-            raise ValueError(f"prior is {prior!r}; it must be one that learns on its own, such as QCBMPrior(8)")
+        self.prior = _on_its_own(prior)
         if not isinstance(uniform_share, Real) or not 0 <= uniform_share <= 1:
             raise ValueError(f"uniform_share is {uniform_share!r}; it must lie in [0, 1]")
-        self.prior, self.uniform_share = prior, float(uniform_share)
+        self.uniform_share = float(uniform_share)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
 
     @property
@@ -401,6 +400,60 @@ class MixedPrior:
         _set_rng_state(self._rng, state["mixing_rng"])
 
 
+class ScrambledPrior:
+    """A learned prior whose codes are relabelled at random, once: as wide and as often moved, but knowing nothing.
+
+    A control: where it draws digits as good as the learned prior's, what that has learned is of no use to them.
+    prior: what learns. Raises ValueError for anything else, and for more than 16 bits.
+    """
+
+    def __init__(self, prior: Prior, seed: int | None = 0):
+        self.prior = _on_its_own(prior)
+        _check_listed(prior.latent_dim)
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+        self.labels = rng.permutation(2**prior.latent_dim)  # (2ⁿ,): the index of each code's new code
+
+    @property
+    def latent_dim(self) -> int:
+        """Bits a sample, as many as the learned prior has."""
+        return self.prior.latent_dim
+
+    @property
+    def last_fit(self) -> FitResult | None:
+        """The learned prior's last fit, where it keeps one."""
+        return getattr(self.prior, "last_fit", None)
+
+    def fit(self, bits: np.ndarray) -> float:
+        """Let the learned prior learn bits (N, latent_dim) as they are; return their cost in nats under it."""
+        return self.prior.fit(bits)
+
+    def sample(self, n_samples: int) -> np.ndarray:
+        """Draw bits (n_samples, latent_dim) uint8, each row under its new label."""
+        return from_index(self.labels[to_index(self.prior.sample(n_samples))], self.latent_dim)
+
+    def probabilities(self) -> np.ndarray:
+        """The learned prior's distribution (2ⁿ,), relabelled."""
+        p = np.empty(len(self.labels))
+        p[self.labels] = self.prior.probabilities()
+        return p
+
+    def config(self) -> dict:
+        """What makes this prior again."""
+        return {"kind": "scrambled", "prior": self.prior.config()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What changes as it is used, as named arrays; the labels, too, which a new prior would draw anew."""
+        return {**self.prior.state(), "labels": self.labels}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` gave."""
+        labels = np.array(state["labels"])
+        if labels.shape != self.labels.shape or (np.sort(labels) != np.arange(len(labels))).any():
+            raise ValueError(f"labels must be the numbers from 0 to {len(self.labels) - 1}, each once")
+        self.prior.load_state(state)
+        self.labels = labels
+
+
 def make_prior(config: dict, execution=None) -> Prior:
     """Make the prior that `config()` described, on `execution` where one is given.
 
@@ -414,7 +467,7 @@ def make_prior(config: dict, execution=None) -> Prior:
             f"prior kind is {kind!r}; this version knows {', '.join(map(repr, PRIORS))}. "
             "A class of your own: put it into qaan_helpers.priors.PRIORS under its kind"
         )
-    if kind == "mixed":
+    if kind in ("mixed", "scrambled"):
         settings["prior"] = make_prior({"seed": settings.get("seed", 0), **settings["prior"]}, execution)
     if kind == "qcbm":
         named = settings.pop("execution", {"shots": None})
@@ -424,6 +477,13 @@ def make_prior(config: dict, execution=None) -> Prior:
             )
         settings["execution"] = execution or (Exact() if named["shots"] is None else Shots(named["shots"]))
     return PRIORS[kind](**settings)
+
+
+def _on_its_own(prior) -> Prior:
+    """The prior, if it can stand inside another one."""
+    if not isinstance(prior, Prior) or isinstance(prior, (MixedPrior, ScrambledPrior)):
+        raise ValueError(f"prior is {prior!r}; it must be one that learns on its own, such as QCBMPrior(8)")
+    return prior
 
 
 def _check_listed(n_bits):
@@ -463,4 +523,5 @@ PRIORS = {
     "qcbm": QCBMPrior,
     "replay": ReplayPrior,
     "mixed": MixedPrior,
+    "scrambled": ScrambledPrior,
 }

@@ -254,7 +254,7 @@ class _Progress:
     def __init__(self, budget, show, callback):
         self._callback, self._bar = callback, None
         if show:
-            from tqdm.auto import tqdm
+            from .progress import tqdm
 
             self._bar = tqdm(total=budget, unit="evaluation", desc="fit")
         self._best = np.inf
@@ -262,9 +262,9 @@ class _Progress:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, error, *_):
         if self._bar:
-            self._bar.close()
+            self._bar.finish() if error is None else self._bar.close()
 
     def __call__(self, evaluation, cost):
         if self._bar:

@@ -47,7 +47,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.special import entr
-from tqdm.auto import tqdm
 
 from . import checkpoints, metrics
 from .bits import from_index
@@ -56,6 +55,7 @@ from .health import TrainingWarning
 from .losses import kl_divergence, kl_floor
 from .mnist import Digits, load_mnist
 from .priors import MOST_LISTED, PRIORS, make_prior
+from .progress import tqdm
 from .training import QAAN, Settings, train
 
 DEFAULTS = {"digits": [3, 7, 9], "batch_size": 64, "n_images": 2000, "device": "cpu"}

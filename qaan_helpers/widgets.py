@@ -19,7 +19,7 @@ from .ansatz import angle_names
 from .bits import draw, from_index
 from .checkpoints import bundled, bundled_names
 from .metrics import recognise
-from .priors import MOST_LISTED, Prior
+from .priors import MOST_LISTED, MixedPrior, Prior
 from .qcbm import QCBM
 from .training import QAAN
 
@@ -371,8 +371,8 @@ def read_code(text: str, n_bits: int) -> np.ndarray | None:
 
 
 def circuit_of(prior: Prior) -> QCBM | None:
-    """The Born machine of a prior, also of one that is mixed with another; None where it has none."""
-    return getattr(prior, "qcbm", None) or getattr(getattr(prior, "prior", None), "qcbm", None)
+    """The Born machine of a prior, also of one that is mixed with coins; None where no circuit draws its codes."""
+    return getattr(prior.prior if isinstance(prior, MixedPrior) else prior, "qcbm", None)
 
 
 def one_line(code: np.ndarray) -> str:

@@ -35,6 +35,7 @@ PRIOR_OF = {
     "rbm": lambda: qh.RBMPrior(3, steps=20, refit_steps=10, seed=3),
     "replay": lambda: qh.ReplayPrior(3, seed=3),
     "mixed": lambda: qh.MixedPrior(circuit_prior(), 0.5, seed=3),
+    "scrambled": lambda: qh.ScrambledPrior(circuit_prior(), seed=3),
     "exact": circuit_prior,
     "shots": lambda: circuit_prior(execution=qh.Shots(100)),
     "zt": lambda: circuit_prior(bases="zt", optimizer="spsa"),

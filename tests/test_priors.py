@@ -22,6 +22,7 @@ KINDS = {
     "rbm": lambda seed=0: qh.RBMPrior(4, steps=60, refit_steps=20, seed=seed),
     "replay": lambda seed=0: qh.ReplayPrior(4, seed),
     "mixed": lambda seed=0: qh.MixedPrior(small_qcbm(4, seed=seed), 0.3, seed),
+    "scrambled": lambda seed=0: qh.ScrambledPrior(small_qcbm(4, seed=seed), seed),
     "exact": lambda seed=0: small_qcbm(4, seed=seed),
     "shots": lambda seed=0: small_qcbm(4, execution=qh.Shots(200), seed=seed),
     "zo": lambda seed=0: small_qcbm(2, bases="zo", seed=seed),
@@ -362,10 +363,13 @@ def test_a_share_that_is_none_is_refused(share):
         qh.MixedPrior(qh.UniformPrior(2), share)
 
 
-@pytest.mark.parametrize("prior", ["qcbm", None, qh.MixedPrior(qh.UniformPrior(2))])
-def test_only_a_prior_that_learns_on_its_own_is_mixed(prior):
+@pytest.mark.parametrize("kind", [qh.MixedPrior, qh.ScrambledPrior])
+@pytest.mark.parametrize(
+    "prior", ["qcbm", None, qh.MixedPrior(qh.UniformPrior(2)), qh.ScrambledPrior(qh.UniformPrior(2))]
+)
+def test_only_a_prior_that_learns_on_its_own_is_mixed_or_scrambled(kind, prior):
     with pytest.raises(ValueError, match="prior is .*QCBMPrior"):
-        qh.MixedPrior(prior)
+        kind(prior)
 
 
 def test_a_mixture_tells_of_its_circuits_last_fit():
@@ -374,6 +378,41 @@ def test_a_mixture_tells_of_its_circuits_last_fit():
     prior.fit(some_bits()[:, :2])
     assert prior.last_fit is prior.prior.last_fit is not None
     assert qh.MixedPrior(qh.UniformPrior(2)).last_fit is None
+    assert qh.ScrambledPrior(prior.prior).last_fit is prior.last_fit
+
+
+# The control whose codes are relabelled
+
+
+def test_a_scrambled_prior_has_the_learned_priors_codes_under_other_names():
+    prior, twin = qh.ScrambledPrior(qh.RBMPrior(4, seed=1), seed=1), qh.RBMPrior(4, seed=1)
+    bits = some_bits()
+    assert prior.fit(bits) == twin.fit(bits)
+    names = qh.to_index(prior.sample(2000)), qh.to_index(twin.sample(2000))
+    assert (prior.labels[names[1]] == names[0]).all()
+    assert sorted(prior.labels) == list(range(16)) and (prior.labels != np.arange(16)).any()
+    assert np.allclose(sorted(prior.probabilities()), sorted(twin.probabilities()))
+    before = prior.labels
+    prior.fit(bits)
+    assert prior.labels is before  # for good
+    assert (qh.ScrambledPrior(qh.RBMPrior(4), seed=2).labels != before).any()
+
+
+def test_a_scrambled_prior_no_longer_knows_which_codes_are_likely():
+    """All rows are one code; its probability goes elsewhere."""
+    prior = qh.ScrambledPrior(qh.ReplayPrior(8), seed=0)
+    prior.fit(np.ones((5, 8), np.uint8))
+    assert prior.probabilities()[255] == 0 and prior.probabilities().max() == 1
+    assert len(np.unique(prior.sample(50), axis=0)) == 1
+
+
+def test_labels_that_are_none_are_refused():
+    prior = qh.ScrambledPrior(qh.UniformPrior(2))
+    for labels in ([0, 1, 2], [0, 1, 2, 2], [1, 2, 3, 4]):
+        with pytest.raises(ValueError, match="labels must be the numbers from 0 to 3, each once"):
+            prior.load_state({**prior.state(), "labels": np.array(labels)})
+    with pytest.raises(ValueError, match="17 bits are too many to list"):
+        qh.ScrambledPrior(qh.UniformPrior(17))
 
 
 # Probabilities

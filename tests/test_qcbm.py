@@ -305,6 +305,13 @@ def test_the_bar_counts_evaluations_and_shows_the_best(capsys):
     assert "15/15" in shown and f"best {result.best_cost:.3f} nats" in shown
 
 
+def test_the_bar_of_a_fit_that_converges_early_is_full(capsys):
+    qcbm = small(n_qubits=1)
+    n = qcbm.fit(some_bits(qcbm), max_evaluations=500, progress=True).n_evaluations
+    assert n < 500
+    assert f"100%|██████████| {n}/{n}" in capsys.readouterr().err
+
+
 def test_no_bar_unless_asked(capsys):
     qcbm = small()
     qcbm.fit(some_bits(qcbm), max_evaluations=15)

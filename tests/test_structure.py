@@ -23,7 +23,7 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 
 # Who may import whom: a module knows the floors below its own, and of its own floor only what BESIDE names.
 FLOOR = {
-    "checks": -1,
+    **dict.fromkeys(("checks", "progress"), -1),
     **dict.fromkeys(("mnist", "bits", "dcgan", "ansatz", "losses", "optimisers", "checkpoints"), 0),
     **dict.fromkeys(("execution", "devices", "metrics", "health"), 1),
     **{"qcbm": 2, "priors": 3, "comparison": 4, "training": 4},
@@ -62,6 +62,7 @@ CALLS = {
     "RBMPrior": {"latent_dim": 8},
     "ReplayPrior": {"latent_dim": 8},
     "MixedPrior": {"prior": None, "uniform_share": 0.5},
+    "ScrambledPrior": {"prior": None},
     "QCBMPrior": {"n_qubits": 8, "layers": 2, "bases": "z"},
     "QAAN": {"prior": None, "device": "auto", "seed": 0},
     "QAAN.sample": {"n_samples": 64},
@@ -223,7 +224,7 @@ def test_qiskit_lives_in_three_modules_and_in_a_fourth_by_its_types():
 
 def test_pictures_are_drawn_in_plots_and_for_notebooks_only():
     assert importers_of("matplotlib") <= {"plots", "notebook"}
-    assert importers_of("IPython", "ipywidgets") <= {"plots", "notebook", "live", "widgets"}
+    assert importers_of("IPython", "ipywidgets") <= {"plots", "notebook", "live", "widgets", "progress"}
 
 
 def test_the_quantum_side_knows_no_networks():

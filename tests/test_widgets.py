@@ -106,6 +106,7 @@ def test_a_playground_takes_runs_of_other_sizes_and_priors(tmp_path, made):
         "four bits": qh.QCBMPrior(4, layers=1),
         "two bases": qh.QCBMPrior(2, layers=1, bases="zt"),
         "mixed": qh.MixedPrior(qh.QCBMPrior(3, layers=1)),
+        "scrambled": qh.ScrambledPrior(qh.QCBMPrior(3, layers=1)),  # no code is the one that its circuit draws
         "machine": qh.RBMPrior(3),
         "one": qh.UniformPrior(1),
     }
@@ -120,7 +121,7 @@ def test_a_playground_takes_runs_of_other_sizes_and_priors(tmp_path, made):
         play.morph.t.value, play.circuit.knob.value = 0.3, 0.5
         play.circuit.again.click()
         circuit = widgets.circuit_of(play.gan.prior)
-        assert play.circuit.knob.disabled == (name in ("machine", "one")) == (circuit is None)
+        assert play.circuit.knob.disabled == (name in ("scrambled", "machine", "one")) == (circuit is None)
         if circuit:
             assert circuit.angles == pytest.approx(0.5 * play.trained_angles)
             names = [label for label, _ in play.circuit.angle.options]

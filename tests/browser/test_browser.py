@@ -1,4 +1,4 @@
-"""Notebooks 00 and 05 in a real JupyterLab and a real browser: all cells run, panels and the live view move, and stop.
+"""Notebooks 00, 03 and 05 in a real JupyterLab and a browser: all cells run, panels and the live view move, and stop.
 
 It needs playwright and a Chromium on the path (`make test-tools`), and is skipped without them.
 """
@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-PLAY, LOOP = "00_play.ipynb", "05_associative_training.ipynb"
+PLAY, GATES, LOOP = "00_play.ipynb", "03_qcbm_circuit.ipynb", "05_associative_training.ipynb"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 BITS, CIRCUIT, MORPH, MODEL = range(4)  # the panels, from top to bottom
 PATIENCE = 120_000  # milliseconds, for a machine with other work to do
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests ne
 def address(tmp_path_factory):
     """The address of a notebook by its name, in a JupyterLab with copies of the notebooks and settings of its own."""
     folder = tmp_path_factory.mktemp("lab")
-    for name in (PLAY, LOOP):
+    for name in (PLAY, GATES, LOOP):
         shutil.copy(ROOT / "notebooks" / name, folder)
     shutil.copytree(ROOT / "notebooks" / "results", folder / "results")
     settings = {
@@ -302,6 +302,39 @@ def test_every_control_is_named_and_reached_by_tab(page):
 def test_the_console_shows_no_error(page):
     assert not page.complaints
     assert page.asked <= BADGES
+
+
+# Notebook 03, whose sliders turn the gates of two qubits
+
+
+@pytest.fixture(scope="module")
+def gates(browser, address):
+    """Notebook 03 after Run > Run All Cells."""
+    with opened(browser, address(GATES)) as page:
+        run_all(page)
+        page.locator(".jp-OutputArea .widget-image").wait_for(state="attached")
+        wait_for_the_last_cell(page)
+        yield page
+
+
+def test_sliders_turn_the_gates(gates):
+    panel = Panel(gates, 0)
+    _, rz, rxx, rx_again = panel.box.locator(".noUi-handle").all()
+    rz.focus()
+    for _ in range(3):
+        gates.keyboard.press("PageUp")  # a phase, which no bar shows before another gate turns it into one
+    for gate in (rxx, rx_again):
+        gate.focus()
+        assert panel.moves(lambda: gates.keyboard.press("PageUp"))
+    assert float(panel.box.locator(".widget-readout").nth(1).inner_text()) > 0.2
+    assert "[0.25 0.25 0.25 0.25]" not in panel.box.inner_text()
+
+
+def test_the_gates_leave_no_error(gates):
+    assert gates.locator(".jp-OutputArea-output[data-mime-type*='error']").count() == 0
+    assert not nameless(gates)
+    assert not gates.complaints
+    assert gates.asked <= BADGES
 
 
 # Notebook 05, whose training is watched for some epochs and then stopped by its button
