@@ -1,4 +1,4 @@
-"""Rungs of a sweep beside each other: differences paired by seed, with intervals that are honest for few seeds."""
+"""Rungs of a sweep beside each other: differences paired by seed, and two intervals of their mean."""
 
 import csv
 import json
@@ -74,9 +74,9 @@ def paired_differences(rows: list[dict], score: str, rung: str, baseline: str, p
 def interval(values: np.ndarray, comparisons: int = 1, level: float = 0.95, draws: int = 20_000) -> tuple[float, float]:
     """A bootstrap interval of the mean of values (N,), each of `comparisons` wide enough that all hold with `level`.
 
-    The studentised bootstrap: each draw's mean is judged by that draw's own spread. For eight values it is about as
-    wide as it claims to be; the percentile and BCa bootstraps are too narrow. Five values can be resampled in few ways,
-    which makes it erratic: set Student's t beside it. The correction is Bonferroni's.
+    The studentised bootstrap: each draw's mean is judged by that draw's own spread. The percentile and BCa bootstraps
+    are too narrow for few values; this one is wide enough, but erratic where some of them lie close together, and no
+    use for five: set `student_interval` beside it. The correction is Bonferroni's.
     Raises ValueError for fewer than five values, which cannot be resampled in enough ways.
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 12.5.
     """

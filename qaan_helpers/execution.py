@@ -298,8 +298,11 @@ class PrimitiveRunner(MeasuredRunner):
 def available_memory() -> int:
     """Bytes that this process may still take: what is free, or what its container grants (Binder: 2 GB)."""
     free = psutil.virtual_memory().available
-    for limit, used in (("memory.max", "memory.current"),):
-        group = Path("/sys/fs/cgroup")
+    group = Path("/sys/fs/cgroup")
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # of older kernels
+    ):
         try:
             free = min(free, int((group / limit).read_text()) - int((group / used).read_text()))
         except (OSError, ValueError):  # no such container, or one without a limit

@@ -427,11 +427,15 @@ def test_a_device_may_have_more_qubits_than_the_memory_holds(monkeypatch):
         runner.probabilities(angles, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize(
+    "names", [("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")]
+)
 @pytest.mark.parametrize(("limit", "free"), [("3000000", 2_000_000), ("max", 5_000_000), (None, 5_000_000)])
-def test_available_memory_heeds_the_container(monkeypatch, tmp_path, limit, free):
+def test_available_memory_heeds_the_container(monkeypatch, tmp_path, names, limit, free):
     if limit:
-        (tmp_path / "memory.max").write_text(f"{limit}\n")
-        (tmp_path / "memory.current").write_text("1000000\n")
+        (tmp_path / "memory").mkdir()
+        for name, told in zip(names, (limit, "1000000"), strict=True):
+            (tmp_path / name).write_text(f"{told}\n")
     monkeypatch.setattr(execution, "Path", lambda _: tmp_path)
     monkeypatch.setattr(execution.psutil, "virtual_memory", lambda: SimpleNamespace(available=5_000_000))
     assert execution.available_memory() == free
