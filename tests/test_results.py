@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -15,7 +16,7 @@ every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.s
 
 
 def test_there_are_some():
-    assert {"defaults", "tuning", "ladder_379"} <= {table.stem for table in TABLES}
+    assert [table.stem for table in TABLES] == ["baseline", "defaults", "ladder_379", "ladder_ten", "tuning"]
 
 
 @every_table
@@ -60,7 +61,28 @@ def test_the_readme_tells_what_came_out():
         assert len(told) == count and "\n".join(told) in readme
 
 
-def test_the_notebook_compares_as_its_plan_says():
-    rows = comparison.read_rows(RESULTS / "ladder_379.csv")
-    assert {int(row["seed"]) for row in rows} == set(range(1, 9))
-    assert {row["epoch"] for row in rows} == {6, 7, 8, 9}  # so that points=4 is all of a run's scores
+def test_the_readme_tells_of_thirty_epochs():
+    readme = " ".join((RESULTS.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    real = comparison.read_rows(RESULTS / "references.csv")[0]["inception_score"]
+    rows = {name: comparison.read_rows(RESULTS / f"{name}.csv") for name in ("ladder_379", "baseline")}
+    nine, thirty = (comparison.last_scores(of, "inception_score", 4)["uniform"].values() for of in rows.values())
+    assert f"coins at {fmean(nine) / real:.3f} of the real digits' Inception Score" in readme
+    assert f"on four seeds, they reach {fmean(thirty) / real:.3f}, and the circuit ties" in readme
+    later = comparison.paired_differences(rows["baseline"], "frechet_distance", "circuit", "uniform", 4)
+    low, high = comparison.student_interval(later)
+    told = f"a difference of {later.mean():+.2f}, Student's t {low:+.2f} to {high:+.2f}".replace("-", "−")
+    assert told in readme and comparison.verdict(low, high) == "tie"
+
+
+@pytest.mark.parametrize(
+    ("table", "seeds", "epochs"),  # as many epochs as `points` of the notebook, so that those are all of a run's scores
+    [
+        ("ladder_379", 8, {6, 7, 8, 9}),
+        ("ladder_ten", 5, {3, 4}),
+        ("baseline", 4, {27, 28, 29, 30}),
+    ],
+)
+def test_the_notebook_compares_as_its_plan_says(table, seeds, epochs):
+    rows = comparison.read_rows(RESULTS / f"{table}.csv")
+    assert {int(row["seed"]) for row in rows} == set(range(1, seeds + 1))
+    assert {row["epoch"] for row in rows} == epochs
