@@ -16,7 +16,8 @@ every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.s
 
 
 def test_there_are_some():
-    assert [table.stem for table in TABLES] == ["baseline", "defaults", "ladder_379", "ladder_ten", "tuning"]
+    found = [table.stem for table in TABLES]
+    assert found == ["baseline", "controls", "defaults", "ladder_379", "ladder_ten", "tuning"]
 
 
 @every_table
@@ -80,6 +81,7 @@ def test_the_readme_tells_of_thirty_epochs():
         ("ladder_379", 8, {6, 7, 8, 9}),
         ("ladder_ten", 5, {3, 4}),
         ("baseline", 4, {27, 28, 29, 30}),
+        ("controls", 8, {6, 7, 8, 9}),
     ],
 )
 def test_the_notebook_compares_as_its_plan_says(table, seeds, epochs):
