@@ -620,6 +620,8 @@ def small_prior(kind, seed, bases="z"):
         return qh.QCBMPrior(2, 1, bases, max_evaluations=12, refit_evaluations=12, seed=seed)
     if kind == "mixed":
         return qh.MixedPrior(small_prior("qcbm", seed), 0.5, seed)
+    if kind == "scrambled":
+        return qh.ScrambledPrior(small_prior("rbm", seed), seed)
     return PRIORS[kind](2, seed=seed)
 
 
