@@ -348,18 +348,13 @@ class QCBMPrior:
         _set_rng_state(self.qcbm._rng, state["rng"])
 
 
-class MixedPrior:
-    """A learned prior of which a share of the codes is drawn uniformly instead, so that none is ever unheard of.
+class _Around:
+    """What stands around a learned prior: its bits and its fits are that one's, its codes are not."""
 
-    prior: what learns. uniform_share: of the codes, in [0, 1]. Raises ValueError for anything else.
-    """
-
-    def __init__(self, prior: Prior, uniform_share: float = 0.5, seed: int | None = 0):
-        self.prior = _on_its_own(prior)
-        if not isinstance(uniform_share, Real) or not 0 <= uniform_share <= 1:
-            raise ValueError(f"uniform_share is {uniform_share!r}; it must lie in [0, 1]")
-        self.uniform_share = float(uniform_share)
-        self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+    def __init__(self, prior: Prior):
+        if not isinstance(prior, Prior) or isinstance(prior, _Around):
+            raise ValueError(f"prior is {prior!r}; it must be one that learns on its own, such as QCBMPrior(8)")
+        self.prior = prior
 
     @property
     def latent_dim(self) -> int:
@@ -372,8 +367,22 @@ class MixedPrior:
         return getattr(self.prior, "last_fit", None)
 
     def fit(self, bits: np.ndarray) -> float:
-        """Let the learned prior learn bits (N, latent_dim); return their cost in nats under it, not the mixture."""
+        """Let the learned prior learn bits (N, latent_dim); return their cost in nats under that prior alone."""
         return self.prior.fit(bits)
+
+
+class MixedPrior(_Around):
+    """A learned prior of which a share of the codes is drawn uniformly instead, so that none is ever unheard of.
+
+    prior: what learns. uniform_share: of the codes, in [0, 1]. Raises ValueError for anything else.
+    """
+
+    def __init__(self, prior: Prior, uniform_share: float = 0.5, seed: int | None = 0):
+        super().__init__(prior)
+        if not isinstance(uniform_share, Real) or not 0 <= uniform_share <= 1:
+            raise ValueError(f"uniform_share is {uniform_share!r}; it must lie in [0, 1]")
+        self.uniform_share = float(uniform_share)
+        self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Draw bits (n_samples, latent_dim) uint8, each row from one of the two."""
@@ -400,7 +409,7 @@ class MixedPrior:
         _set_rng_state(self._rng, state["mixing_rng"])
 
 
-class ScrambledPrior:
+class ScrambledPrior(_Around):
     """A learned prior whose codes are relabelled at random, once: as wide and as often moved, but knowing nothing.
 
     A control: where it draws digits as good as the learned prior's, what that has learned is of no use to them.
@@ -408,24 +417,10 @@ class ScrambledPrior:
     """
 
     def __init__(self, prior: Prior, seed: int | None = 0):
-        self.prior = _on_its_own(prior)
+        super().__init__(prior)
         _check_listed(prior.latent_dim)
         rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
         self.labels = rng.permutation(2**prior.latent_dim)  # (2ⁿ,): the index of each code's new code
-
-    @property
-    def latent_dim(self) -> int:
-        """Bits a sample, as many as the learned prior has."""
-        return self.prior.latent_dim
-
-    @property
-    def last_fit(self) -> FitResult | None:
-        """The learned prior's last fit, where it keeps one."""
-        return getattr(self.prior, "last_fit", None)
-
-    def fit(self, bits: np.ndarray) -> float:
-        """Let the learned prior learn bits (N, latent_dim) as they are; return their cost in nats under it."""
-        return self.prior.fit(bits)
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Draw bits (n_samples, latent_dim) uint8, each row under its new label."""
@@ -477,13 +472,6 @@ def make_prior(config: dict, execution=None) -> Prior:
             )
         settings["execution"] = execution or (Exact() if named["shots"] is None else Shots(named["shots"]))
     return PRIORS[kind](**settings)
-
-
-def _on_its_own(prior) -> Prior:
-    """The prior, if it can stand inside another one."""
-    if not isinstance(prior, Prior) or isinstance(prior, (MixedPrior, ScrambledPrior)):
-        raise ValueError(f"prior is {prior!r}; it must be one that learns on its own, such as QCBMPrior(8)")
-    return prior
 
 
 def _check_listed(n_bits):
