@@ -313,7 +313,8 @@ def say(client, code):
 
 def begin(client):
     """Start a training of very many epochs; return once it has shown its button, with the button's comm."""
-    request = client.execute(SOURCE.replace("EPOCHS", "100_000"))
+    # stop_on_error: else a kernel whose cell was interrupted may refuse what is asked of it right after
+    request = client.execute(SOURCE.replace("EPOCHS", "100_000"), stop_on_error=False)
     button = None
     while True:
         message = client.get_iopub_msg(timeout=60)
