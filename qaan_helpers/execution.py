@@ -8,7 +8,7 @@ import contextlib
 import time
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import psutil
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
+from qiskit.circuit import Barrier, Gate, Parameter
 from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_aer import AerSimulator
+from qiskit_aer.library import SaveProbabilities
 from qiskit_aer.noise import NoiseModel
 
 from .bits import draw, from_index
@@ -128,7 +129,7 @@ class Primitive:
 
 
 class ExactRunner:
-    """A circuit on Aer's state vector, transpiled once (`circuit`); many rows of angles run in one call."""
+    """A circuit on Aer's state vector, made ready once (`circuit`); many rows of angles run in one call."""
 
     def __init__(self, circuit, parameters):
         check_memory(circuit.num_qubits)
@@ -138,6 +139,7 @@ class ExactRunner:
         ready.save_probabilities()
         self.circuit = _preset_for(self._simulator).run(ready)
         self._used = _used_columns(circuit, parameters)
+        self._assembled = _assembled(self._simulator, self.circuit, self._used)
 
     def probabilities(self, angles, rng=None, states=None) -> np.ndarray:
         """Born probabilities of rows of angles (B, P), at `states` (S,) or at all 2ⁿ: (B, S)."""
@@ -147,6 +149,8 @@ class ExactRunner:
 
     def _run(self, angles):
         """Born probabilities (2ⁿ,) of each row of angles (B, P), from one Aer call."""
+        if self._assembled:
+            return self._assembled.probabilities(angles)
         result = _aer_run(self._simulator, self.circuit, self._used, angles, shots=1)
         return [np.asarray(result.data(i)["probabilities"]) for i in range(len(angles))]
 
@@ -393,3 +397,67 @@ def _aer_run(simulator, circuit, used, angles, **options):
     if not result.success:
         raise RuntimeError(f"Aer could not run the circuit: {result.status}")
     return result
+
+
+class AssembledCircuit:
+    """A circuit of gates in Aer's own form, made once: `AerSimulator.run` makes it anew in each call.
+
+    For few qubits that takes several times as long as the circuit itself. What runs it are the calls that `run` makes.
+    `circuit` saves its probabilities, and each of its free angles is one of `used` as it stands, in no expression.
+    """
+
+    def __init__(self, simulator, circuit, used):
+        from qiskit_aer.backends import aer_compiler, backend_utils, controller_wrappers
+
+        column = {parameter: i for i, parameter in used}
+        (self._circuit,), (places,) = aer_compiler.assemble_circuits([circuit])
+        self._circuit.circ_id = 0
+        self._columns = [(places[i], number, column[angle]) for i, number, angle in _free_angles(circuit)]
+        options = {"shots": 1, "runtime_parameter_bind_enable": True}
+        self._config = partial(aer_compiler.generate_aer_config, [circuit], simulator.options, **options)
+        self._execute = partial(backend_utils.cpp_execute_circuits, controller_wrappers.aer_controller_execute())
+
+    def probabilities(self, angles) -> list[np.ndarray]:
+        """Born probabilities (2ⁿ,) of each row of angles (B, P). Raises RuntimeError where Aer cannot run it."""
+        values = angles.T.tolist()
+        bound = [[(place, number), values[column]] for place, number, column in self._columns]
+        told = self._execute([self._circuit], None, self._config(parameterizations=[bound]))
+        if not told["success"]:
+            raise RuntimeError(f"Aer could not run the circuit: {told['status']}")
+        return [np.asarray(row["data"]["probabilities"]) for row in told["results"]]
+
+
+def _assembled(simulator, circuit, used):
+    """An AssembledCircuit, or None where the circuit is none for it or this Aer does things otherwise."""
+    gates = all(isinstance(part.operation, Gate | SaveProbabilities | Barrier) for part in circuit.data)
+    angles = {angle for _, _, angle in _free_angles(circuit)}
+    plain = angles <= {parameter for _, parameter in used}
+    return AssembledCircuit(simulator, circuit, used) if gates and plain and _aer_runs_assembled() else None
+
+
+def _free_angles(circuit):
+    """(instruction, which of its parameters, angle) of every angle that is not a number yet."""
+    for i, instruction in enumerate(circuit.data):
+        for number, angle in enumerate(instruction.operation.params):
+            if getattr(angle, "parameters", None):
+                yield i, number, angle
+
+
+@cache
+def _aer_runs_assembled():
+    """Whether an assembled circuit gives to the last bit what `AerSimulator.run` gives; asked once, of a small one."""
+    circuit, (a, b, c) = QuantumCircuit(2), (Parameter(name) for name in "abc")
+    circuit.h(0)
+    circuit.rx(a, 0)
+    circuit.rxx(b, 0, 1)
+    circuit.rz(c, 1)
+    circuit.rx(a, 1)
+    circuit.save_probabilities()
+    case = AerSimulator(method="statevector"), circuit, list(enumerate((a, b, c)))
+    angles = np.arange(1.0, 7).reshape(2, 3)
+    expected = _aer_run(*case, angles, shots=1)
+    try:
+        found = AssembledCircuit(*case).probabilities(angles)
+    except Exception:  # whatever goes wrong inside: `run` is there
+        return False
+    return all(np.array_equal(p, expected.data(i)["probabilities"]) for i, p in enumerate(found))

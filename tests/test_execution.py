@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from types import SimpleNamespace
 
@@ -16,6 +16,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
 from qiskit.transpiler import CouplingMap, PassManager, StagedPassManager, generate_preset_pass_manager
 from qiskit_aer import AerSimulator
+from qiskit_aer.backends import aer_compiler, backend_utils
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_aer.primitives import SamplerV2
 from qiskit_ibm_runtime import Sampler as RuntimeSampler  # SamplerV2's lasting name
@@ -26,6 +27,7 @@ from qaan_helpers import execution
 from qaan_helpers.execution import ExecutionError
 
 SHOTS = 4000
+ASSEMBLED = ((1, "none"), (4, "linear"), (6, "full"), (10, "full"))
 EVERY_SIZE = pytest.mark.parametrize("n_qubits", range(1, 7))
 EVERY_ENTANGLEMENT = pytest.mark.parametrize("entanglement", ("full", "linear", "none"))
 
@@ -161,10 +163,125 @@ def test_many_rows_run_in_chunks_that_fit_into_memory(monkeypatch):
     circuit = qh.qcbm_ansatz(3, 1)
     angles = random_angles(circuit, 7)
     calls = []
-    run = execution._aer_run
-    monkeypatch.setattr(execution, "_aer_run", lambda *args, **kw: calls.append(len(args[3])) or run(*args, **kw))
+    run = execution.ExactRunner._run
+    monkeypatch.setattr(execution.ExactRunner, "_run", lambda *args: calls.append(len(args[1])) or run(*args))
     np.testing.assert_allclose(prepared("Exact", circuit).probabilities(angles), born(circuit, angles), atol=1e-12)
     assert calls == [3, 3, 1]
+
+
+# --- Assembled for Aer once ---
+
+
+def of_many_gates():
+    """Gates of one to three angles, fixed and free, one angle in two places, a matrix, a barrier."""
+    circuit, angles = QuantumCircuit(4), [Parameter(name) for name in "abcd"]
+    circuit.u(angles[0], 0.3, angles[1], 0)
+    circuit.cx(0, 1)
+    circuit.unitary([[0, 1], [1, 0]], [3])
+    circuit.barrier()
+    circuit.cp(angles[2], 1, 2)
+    circuit.ry(angles[0], 3)
+    circuit.rzz(angles[3], 2, 3)
+    circuit.h([0, 1, 2, 3])
+    return circuit
+
+
+@pytest.mark.parametrize("make", [*(partial(qh.qcbm_ansatz, n, 2, how) for n, how in ASSEMBLED), of_many_gates])
+def test_an_assembled_circuit_gives_to_the_last_bit_what_aers_run_gives(make):
+    circuit = make()
+    runner = prepared("Exact", circuit)
+    assert runner._assembled
+    for angles in (random_angles(circuit, 1), random_angles(circuit, 7, seed=1)):
+        result = execution._aer_run(runner._simulator, runner.circuit, runner._used, angles, shots=1)
+        for i, p in enumerate(runner.probabilities(angles)):
+            np.testing.assert_array_equal(p, result.data(i)["probabilities"])
+        np.testing.assert_allclose(runner.probabilities(angles), born(circuit, angles), atol=1e-12)
+
+
+def test_columns_that_a_circuit_does_not_use_are_passed_over():
+    circuit, others = qh.qcbm_ansatz(3, 1), [Parameter("x"), Parameter("y")]
+    angles = random_angles(circuit, 2)
+    runner = qh.Exact().prepare(circuit, [others[0], *circuit.parameters, others[1]])
+    found = runner.probabilities(np.hstack([np.full((2, 1), 9.0), angles, np.full((2, 1), 7.0)]))
+    np.testing.assert_allclose(found, born(circuit, angles), atol=1e-12)
+    assert runner._assembled
+
+
+def test_a_free_phase_of_the_whole_changes_nothing():
+    circuit, a = QuantumCircuit(1, global_phase=Parameter("b")), Parameter("a")
+    circuit.rx(a, 0)
+    angles = random_angles(circuit, 3)
+    np.testing.assert_allclose(prepared("Exact", circuit).probabilities(angles), born(circuit, angles), atol=1e-12)
+
+
+def of_an_expression():
+    circuit, a = QuantumCircuit(2), Parameter("a")
+    circuit.rx(2 * a + 0.1, 0)
+    circuit.rxx(a, 0, 1)
+    return circuit
+
+
+def of_a_reset():
+    circuit, a = QuantumCircuit(2), Parameter("a")
+    circuit.x(1)
+    circuit.reset(1)
+    circuit.rx(a, 0)
+    return circuit
+
+
+@pytest.mark.parametrize("make", [of_an_expression, of_a_reset])
+def test_what_cannot_be_assembled_runs_by_aers_run(make):
+    circuit = make()
+    angles = random_angles(circuit, 3)
+    runner = prepared("Exact", circuit)
+    assert runner._assembled is None
+    np.testing.assert_allclose(runner.probabilities(angles), born(circuit, angles), atol=1e-12)
+
+
+@pytest.fixture
+def another_aer():
+    """Aer is looked at anew, and again after the test."""
+    execution._aer_runs_assembled.cache_clear()
+    yield
+    execution._aer_runs_assembled.cache_clear()
+
+
+def falls(*_, **__):
+    raise TypeError("another Aer takes other arguments")
+
+
+def other_numbers(*args):
+    told = run_by_aer(*args)
+    told["results"][-1]["data"]["probabilities"][0] += 1e-9
+    return told
+
+
+run_by_aer = backend_utils.cpp_execute_circuits
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "inside"),
+    [
+        *((aer_compiler, name, falls) for name in ("assemble_circuits", "generate_aer_config")),
+        (backend_utils, "cpp_execute_circuits", other_numbers),
+    ],
+)
+def test_where_aer_is_another_inside_circuits_run_by_its_run(another_aer, monkeypatch, module, name, inside):
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, inside)
+        assert not execution._aer_runs_assembled()
+    circuit = qh.qcbm_ansatz(3, 1)
+    runner = prepared("Exact", circuit)
+    assert runner._assembled is None
+    angles = random_angles(circuit, 2)
+    np.testing.assert_allclose(runner.probabilities(angles), born(circuit, angles), atol=1e-12)
+
+
+def test_an_assembled_circuit_that_aer_cannot_run_says_so():
+    runner = prepared("Exact", qh.qcbm_ansatz(2, 1))
+    runner._assembled._execute = lambda *_: {"success": False, "status": "ERROR: no room"}
+    with pytest.raises(RuntimeError, match="Aer could not run the circuit: ERROR: no room"):
+        runner.probabilities(np.zeros((1, runner.circuit.num_parameters)))
 
 
 @EVERY_PATH

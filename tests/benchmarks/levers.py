@@ -69,15 +69,20 @@ def of_the_circuit(n_qubits: int, rounds: int):
     as_it_is = partial(run, point.simulator, bound)
     listed = dict(zip(point.states.tolist(), point.found.tolist(), strict=True))
 
+    def drawn():
+        p = point.bare().data(0)["probabilities"]
+        return counted.rng.multinomial(SHOTS, p / p.sum())
+
     def row_by_row():
         return -sum(np.log(max(1e-8, listed[index])) for index in qh.to_index(point.bits).tolist()) / len(point.bits)
 
     assert np.isclose(row_by_row(), point.cost())
-    yield compared("transpiled once", True, anew, point.readout, rounds)
+    yield compared("transpiled once", True, anew, point.bare, rounds)
+    yield compared("translated for Aer once", True, point.bare, point.readout, rounds)
     yield compared("exact probabilities, no shots", True, counted.ours, point.ours, rounds)
     yield compared("each state once, one vector product", True, row_by_row, point.cost, rounds)
-    yield compared("shots drawn from probabilities", True, counted.bare, counted.readout, rounds)
-    yield compared("each layer's RXX as one diagonal", False, point.readout, with_diagonals, rounds)
+    yield compared("shots drawn from probabilities", True, counted.bare, drawn, rounds)
+    yield compared("each layer's RXX as one diagonal", False, point.bare, with_diagonals, rounds)
     yield compared("Aer on one thread", False, as_it_is, partial(run, one_thread, bound), rounds)
     yield compared("Aer without fusing gates", False, as_it_is, partial(run, unfused, bound), rounds)
 
