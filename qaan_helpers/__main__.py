@@ -106,13 +106,22 @@ def _new_prior(options):
     )
 
 
+def _folder(run):
+    """The folder of a run, or of a model that comes along, by its name."""
+    from .checkpoints import bundled, bundled_names
+
+    return bundled(run.name) if not run.exists() and str(run) in bundled_names() else run
+
+
 def _sample(options):
     from torchvision.utils import make_grid, save_image
 
+    from .checkpoints import BUNDLED
     from .training import QAAN
 
-    images = QAAN.load(options.run, execution=_execution(options)).sample(options.n)
-    out = options.out or options.run / "digits.png"
+    run = _folder(options.run)
+    images = QAAN.load(run, execution=_execution(options)).sample(options.n)
+    out = options.out or (Path() if run.resolve().parent == BUNDLED.resolve() else run) / "digits.png"
     save_image(make_grid(1 - images, nrow=16, padding=2, pad_value=1), out)
     print(f"{options.n} digits drawn into {out}")
 
@@ -122,7 +131,7 @@ def _evaluate(options):
     from .mnist import load_mnist
     from .training import QAAN
 
-    gan = QAAN.load(options.run, execution=_execution(options))
+    gan = QAAN.load(_folder(options.run), execution=_execution(options))
     real = load_mnist(_wanted(options, gan), "test", options.source, options.root).images
     drawn = gan.sample(options.n)
     print(f"{'':22}{'drawn':>8}{'real':>8}")
@@ -170,15 +179,15 @@ def _parser():
     sample = commands.add_parser("sample", help="draw digits from a saved run", formatter_class=defaults)
     sample.set_defaults(command=_sample, saved="nothing was changed")
     _execution_options(sample)
-    sample.add_argument("run", type=Path, help="folder of the run")
+    sample.add_argument("run", type=Path, help="folder of the run, or a bundled model's name, such as qcbm_379")
     sample.add_argument("-n", type=int, default=64, help="how many digits")
-    sample.add_argument("--out", type=Path, help="PNG file; without it, digits.png in the run's folder")
+    sample.add_argument("--out", type=Path, help="PNG file; without it, digits.png in the run's folder, or here")
 
     evaluate = commands.add_parser("evaluate", help="score a saved run", formatter_class=defaults)
     evaluate.set_defaults(command=_evaluate, saved="nothing was changed")
     _data_options(evaluate)
     _execution_options(evaluate)
-    evaluate.add_argument("run", type=Path, help="folder of the run")
+    evaluate.add_argument("run", type=Path, help="folder of the run, or a bundled model's name")
     evaluate.add_argument("-n", type=int, default=2000, help="how many digits to draw")
 
     sweep = commands.add_parser(

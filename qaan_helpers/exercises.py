@@ -23,16 +23,19 @@ OPEN = "Not answered yet: put your answer in place of the three dots."
 def judge(answer: Any, hints: Iterable[tuple[Callable[[Any], bool], str]], praise: str) -> bool:
     """Print the first of `hints`, pairs (is this wrong with the answer?, what to look at), that applies, else `praise`.
 
-    An answer that a question cannot even be asked of is told its kind and that hint. Returns whether it is right.
+    An answer that a question cannot even be asked of is told its kind and that hint; of a function that a hint before
+    has taken for one, where it stopped. Returns whether it is right.
     """
     if answer is ...:
         print(OPEN)
         return False
-    for is_wrong, hint in hints:
+    for asked, (is_wrong, hint) in enumerate(hints):
         try:
             wrong = bool(is_wrong(answer))
-        except Exception:  # whatever a learner hands over, the notebook goes on
-            wrong, hint = True, f"This is of type {type(answer).__name__}. {hint}"
+        except Exception as error:  # whatever a learner hands over, the notebook goes on
+            kind = f"This is of type {type(answer).__name__}."
+            stopped = f"Calling your function, or using what it returns, ends in {type(error).__name__}: {error}."
+            wrong, hint = True, f"{stopped if asked and callable(answer) else kind} {hint}"
         if wrong:
             print(f"Not yet. {hint}")
             return False
@@ -158,10 +161,13 @@ def check_correlation(function) -> bool:
     right = float(np.corrcoef(a, b)[0, 1])
     hints = [
         (lambda f: not callable(f), _FUNCTION),
-        (lambda f: _far(f(a, a), 1), "What should come out for a pixel and itself? Divide by both spreads."),
+        (lambda f: _far(f(a + 5, b), f(a, b)), "Ink on average must not matter: take each one's mean away first."),
+        (lambda f: _far(f(2 * a, b), f(a, b)), "Twice the brightness must not matter: divide by both spreads."),
+        (
+            lambda f: _far(f(a, a), 1),
+            "What should come out for a pixel and itself? Mean and spreads must divide by the same number, too.",
+        ),
         (lambda f: _far(f(a, -a), -1), "Where one rises as the other falls, the correlation is −1: mind the sign."),
-        (lambda f: _far(f(a + 5, b), right), "Ink on average must not matter: take each one's mean away first."),
-        (lambda f: _far(f(2 * a, b), right), "Twice the brightness must not matter: divide by both spreads."),
         (
             lambda f: _far(f(a, b), right),
             "For two arrays that have something in common it is not the mean product yet.",
@@ -199,7 +205,10 @@ def check_repeats(number) -> bool:
     right = 256 * (1 - (1 - 1 / 256) ** 256)
     hints = [
         (lambda n: isinstance(n, bool) or float(n) != float(n), "A number is asked for."),
-        (lambda n: n > 240, "Do 256 draws never show a code twice? The coins know nothing of earlier draws."),
+        (
+            lambda n: n > 240,
+            "That many would need nearly no code to come twice in 256 draws, a quarter of those counted above.",
+        ),
         (
             lambda n: _far(n, right, 12),
             "Follow one code. How likely is it that no draw shows it, and how many codes share its fate on average?",
@@ -265,6 +274,7 @@ def check_smoothing(answer) -> bool:
 def check_rxx_pi(probabilities) -> bool:
     """Exercise 1 of notebook 3: the four probabilities, in the order of the index, after RXX(π) on |00⟩."""
     hints = [
+        (np.iscomplexobj, "These are amplitudes. The probability of a state is the square of its amplitude's size."),
         (lambda p: _shape(p) != (4,), "Two qubits have four states: a list of four numbers is needed."),
         (lambda p: abs(sum(p) - 1) > 1e-6, "Probabilities add up to 1."),
         (lambda p: p[0] > 0.01, "RXX(θ) leaves |00⟩ with probability cos²(θ/2). What is that at θ = π?"),
@@ -356,7 +366,7 @@ def check_no_entanglement(gap) -> bool:
             "A perfect fit takes bits that know of each other. Can they, without a gate on two qubits?",
         ),
         (
-            lambda g: not 1.10 < g < 1.16,
+            lambda g: not 1.095 < g < 1.16,
             "Without RXX the circuit is a row of separate coins. Which of the marks at the beginning is their best?",
         ),
     ]
@@ -378,7 +388,7 @@ def check_slopes(slopes) -> bool:
 
     def moves(function):
         given(function)
-        changed = not np.array_equal(model.angles, start)
+        changed = not np.allclose(model.angles, start, atol=1e-9)  # there and back again is no change
         model.angles = start.copy()
         return changed
 

@@ -409,7 +409,7 @@ def _angles(prior):
 
 def _angles_in_words(knob, turns):
     scale = {0: "all angles 0", 1: "angles as trained"}.get(knob, f"{knob:.2f} times the trained angles")
-    turned = int(np.count_nonzero(turns))
+    turned = int((np.abs(turns) > 1e-6).sum())  # a browser sends a slider's 0 back as 4e-16
     return f"{scale}, {turned} of them turned" if turned else scale
 
 

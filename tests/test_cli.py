@@ -235,6 +235,16 @@ def test_sample_draws_what_the_run_draws_into_a_png(run_folder, tmp_path, capsys
         assert drawn.size == (3 * 30 + 2, 30 + 2)
 
 
+def test_a_model_that_comes_along_is_drawn_here_and_not_into_the_package(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("qcbm_379_sample", str(qh.bundled("qcbm_379_sample"))):
+        assert main(["sample", name, "-n", "3"]) == 0
+        assert "3 digits drawn into digits.png" in capsys.readouterr().out
+        (tmp_path / "digits.png").unlink()
+    (tmp_path / "qcbm_379_sample").mkdir()  # a folder of that name is the user's
+    assert main(["sample", "qcbm_379_sample"]) == 2
+
+
 def test_help_and_evaluate_in_a_process_of_their_own(run_folder):
     """Without pytest around: nothing but the answer is said, no warning of a library's either."""
     command = [sys.executable, "-m", "qaan_helpers"]

@@ -38,6 +38,18 @@ def slopes(half=0.5, shift=np.pi / 2, moves=False):
     return of_one_probability
 
 
+def there_and_back(model, state):
+    """The slopes again, by moving each of the model's own angles and moving it back, to within rounding."""
+    found = []
+    for i in range(len(model.angles)):
+        model.angles[i] += np.pi / 2
+        forth = model.probabilities()[state]
+        model.angles[i] -= np.pi
+        found.append((forth - model.probabilities()[state]) / 2)
+        model.angles[i] += np.pi / 2
+    return np.array(found)
+
+
 def pearson(a, b):
     """The correlation of two arrays, in one of many ways."""
     return np.mean((a - a.mean()) * (b - b.mean())) / (a.std() * b.std())
@@ -153,11 +165,13 @@ CASES = {
         [pearson, lambda a, b: np.corrcoef(a, b)[0, 1]],
         [
             (0.7, "function itself"),
-            (lambda a, b: np.mean(a * b) + 1, "both spreads"),
+            (lambda a, b: np.mean(a * b), "mean away"),
+            (lambda a, b: np.cov(a, b)[0, 1], "both spreads"),
+            (lambda a, b: np.cov(a, b)[0, 1] / (a.std() * b.std()), "same number"),
             (lambda a, b: abs(pearson(a, b)), "the sign"),
             (lambda a, b: np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)), "mean away"),
             (lambda a, b: pearson(a, b) ** 3, "mean away|mean product"),
-            (lambda a: a, "function.*both spreads"),
+            (lambda a: a, "Calling your function.*TypeError: .* takes 1 positional argument.*mean away"),
         ],
         ["corrcoef", ".std", "sqrt"],
     ),
@@ -176,13 +190,20 @@ CASES = {
     ),
     "check_repeats": (
         [162, 160.0, np.float64(165)],
-        [(256, "never show a code twice"), (128, "Follow one code"), ("many", "type str"), (float("nan"), "number")],
+        [
+            (256, "come twice in 256"),
+            (251, "come twice in 256"),
+            (128, "Follow one code"),
+            ("many", "type str"),
+            (float("nan"), "number"),
+        ],
         ["162", "1/e", "63", "255"],
     ),
     "check_d_loss": (
         [d_loss, lambda *a: d_loss(*a).item()],
         [
             (0.69, "function itself"),
+            (lambda r, d, s: torch.softplus(r), "Calling your function.*AttributeError: .*softplus.*not surprised"),
             (lambda r, d, s: d_loss(d, r, s), "not surprised"),
             (lambda r, d, s: d_loss(r, d, s) / 2, "two surprises"),
             (lambda r, d, s: 4 * d_loss(r, d, s), "two surprises"),
@@ -207,6 +228,7 @@ CASES = {
         [
             ([0, 1], "four numbers"),
             ("everything", "type str.*four numbers"),
+            ([0, 0, 0, -1j], "amplitudes"),
             ([0.5, 0, 0, 0], "add up to 1"),
             ([1, 0, 0, 0], "cos²"),
             ([0, 1, 0, 0], "X ⊗ X"),
@@ -255,16 +277,16 @@ CASES = {
         ["0.25", "0.5", "root"],
     ),
     "check_no_entanglement": (
-        [1.105, np.float64(1.12)],
+        [1.105, np.float64(1.12), 1.1],
         [([1.1, 1.2], "One number"), (5.545, "size of a cost"), (0.0, "gate on two"), (0.284, "separate coins")],
         ["1.1", "correlation"],
     ),
     "check_slopes": (
-        [slopes()],
+        [slopes(), there_and_back],
         [
             ([0.0] * 18, "function is needed"),
             (lambda model, state: 0.1, "one slope for each angle"),
-            (lambda model: model, "type function.*takes .model, state"),
+            (lambda model: model, "Calling your function.*TypeError.*takes .model, state"),
             (slopes(moves=True), "model.angles changed"),
             (slopes(half=1), "twice"),
             (slopes(half=-0.5), "wrong sign"),
