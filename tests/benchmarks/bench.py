@@ -72,7 +72,7 @@ def told(figures: dict) -> str:
         f"{epoch['first_fit_ms'] / 1000:.0f} s for the first fit, {epoch['later_fit_ms'] / 1000:.1f} s for a later one",
         f"an epoch on {epoch['data']} takes {epoch['times']:.2f} times as long with the circuit as with coins; on the"
         f" bundled sample, where epochs are short, {seconds['circuit']:.0f} s with the circuit and"
-        f" {seconds['uniform']:.0f} s with coins to digits of one quality",
+        f" {seconds['uniform']:.0f} s with coins until digits first pass one mark (one run each)",
         f"from {law['from']} qubits on, each further one multiplies the time by {2 ** law['slope']:.1f}, and the memory"
         " by 2",
     ]
