@@ -761,7 +761,7 @@ def check_readout_undone(corrected) -> bool:
         (lambda c: c["left"] not in ("readout", "gates"), 'For "left" the words are "readout" and "gates".'),
         (
             lambda c: c["left"] != "gates",
-            "For readout alone hardly anything is left. Which source is on in the other pair?",
+            "For readout alone less than half is left, and that is counting. Which source is on in the other pair?",
         ),
     ]
     return judge(corrected, hints, "What happened to bits can be undone, what happened to amplitudes cannot.")

@@ -381,12 +381,17 @@ def one_line(code: np.ndarray) -> str:
 
 
 def clearest_codes(gan: QAAN) -> dict[int, np.ndarray]:
-    """For each digit that the classifier sees among the model's codes, the code (n,) that it is surest of."""
+    """For each digit that the classifier sees among the model's codes, one (n,) where it is sure of it and all around.
+
+    Sureness counts times its mean over the codes that are one flip away, as far as they are among the first 1,024.
+    """
     n = gan.prior.latent_dim
     codes = from_index(np.arange(min(2**n, 1024)), n)
     digits, sure = recognise(gan.draw(gan.latents(codes)))
+    flipped = np.arange(len(codes))[:, None] ^ (1 << np.arange(min(n, 10)))
+    clear = sure * sure[flipped].mean(1)
     wanted = [d for d in gan.digits or range(10) if (digits == d).any()] or digits.unique().tolist()
-    return {d: codes[int((sure * (digits == d)).argmax())] for d in wanted}
+    return {d: codes[int((clear * (digits == d)).argmax())] for d in wanted}
 
 
 def distribution_in_words(p: np.ndarray) -> str:

@@ -458,7 +458,7 @@ CASES = {
             ({"readout": (0.018, 0.012), "all": (0.226, 0.189), "left": "gates"}, "a row what is read"),
             ({"readout": (0.018, 0.002), "all": (0.226, 0.05), "left": "gates"}, "all, after"),
             ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "wires"}, "the words"),
-            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "readout"}, "hardly anything"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "readout"}, "less than half"),
         ],
         ["0.002", "0.189", "amplitudes"],
     ),

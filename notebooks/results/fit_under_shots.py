@@ -1,9 +1,9 @@
 """Fit one circuit from counted shots: `python fit_under_shots.py` adds rows to fit_under_shots.csv, skips those there.
 
-Every row spends the same number of shots, on many rough evaluations of the cost or on few fine ones, and is scored by
-the exact distribution at the angles that the fit kept. The bits are those of a discriminator after eight epochs on the
-bundled 3s, 7s and 9s, whose hidden layer learns at the full rate: they have more in common than most. Notebook 08 draws
-the picture. Takes about an hour on two cores.
+Every row may spend the same number of shots, on many rough evaluations of the cost or on few fine ones (COBYLA may
+stop sooner), and is scored by the exact distribution at the angles that the fit kept. The bits are those of a
+discriminator after eight epochs on the bundled 3s, 7s and 9s, whose hidden layer learns at the full rate: they have
+more in common than most. Notebook 08 draws the picture. Takes about an hour on two cores.
 """
 
 import csv
