@@ -394,9 +394,13 @@ def _aer_run(simulator, circuit, used, angles, **options):
     binds = {parameter: angles[:, i].tolist() for i, parameter in used}
     job = simulator.run([circuit], parameter_binds=[binds], runtime_parameter_bind_enable=True, **options)
     result = job.result()
-    if not result.success:
-        raise RuntimeError(f"Aer could not run the circuit: {result.status}")
+    _check_success(result.success, result.status)
     return result
+
+
+def _check_success(success, status):
+    if not success:
+        raise RuntimeError(f"Aer could not run the circuit: {status}")
 
 
 class AssembledCircuit:
@@ -422,8 +426,7 @@ class AssembledCircuit:
         values = angles.T.tolist()
         bound = [[(place, number), values[column]] for place, number, column in self._columns]
         told = self._execute([self._circuit], None, self._config(parameterizations=[bound]))
-        if not told["success"]:
-            raise RuntimeError(f"Aer could not run the circuit: {told['status']}")
+        _check_success(told["success"], told["status"])
         return [np.asarray(row["data"]["probabilities"]) for row in told["results"]]
 
 

@@ -246,9 +246,10 @@ def pair_tables(named: dict[str, np.ndarray], title: str, label: str, cut: int |
     """Tables (n, n) of pairs of bits as heat maps on one scale, the diagonal left out; white lines before bit `cut`."""
     figure, axes = new_figure(title, width=3.2 * len(named) + 0.6, columns=len(named))
     hidden = {name: np.where(np.eye(len(table)), np.nan, table) for name, table in named.items()}
-    top = max(np.nanmax(table) for table in hidden.values())
+    top = max(np.nanmax(np.abs(table)) for table in hidden.values())
+    bottom = -top if min(np.nanmin(table) for table in hidden.values()) < -1e-9 else 0  # correlations have a sign
     for axis, (name, table) in zip(np.atleast_1d(axes), hidden.items(), strict=True):
-        drawn = axis.imshow(table, cmap="cividis", vmin=min(0, np.nanmin(table)), vmax=top)
+        drawn = axis.imshow(table, cmap="cividis", vmin=bottom, vmax=top)
         ticks = range(0, len(table), 1 if len(table) < 12 else 2)
         axis.set(title=name, xlabel="bit", ylabel="bit", xticks=ticks, yticks=ticks)
         for line in (axis.axhline, axis.axvline) if cut is not None else ():

@@ -254,7 +254,7 @@ class CircuitPanel(Panel):
 
     def _turned(self):
         if self.angle.value is not None:
-            self.turns[self.angle.value] = self.turn.value
+            self.turns[self.angle.value] = round(self.turn.value, 9)  # a browser sends a 0 back as 4e-16
         self.refresh()
 
     def _draw_others(self):
@@ -414,7 +414,7 @@ def _angles(prior):
 
 def _angles_in_words(knob, turns):
     scale = {0: "all angles 0", 1: "angles as trained"}.get(knob, f"{knob:.2f} times the trained angles")
-    turned = int((np.abs(turns) > 1e-6).sum())  # a browser sends a slider's 0 back as 4e-16
+    turned = np.count_nonzero(turns)
     return f"{scale}, {turned} of them turned" if turned else scale
 
 

@@ -449,16 +449,19 @@ CASES = {
         ["0.22", "too long"],
     ),
     "check_readout_undone": (
-        [{"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "gates"}],
+        [
+            {"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "gates"},
+            {"readout": (0.0067, 0.0037), "all": (0.155, 0.138), "left": "gates"},  # many shots, and an unlucky draw
+        ],
         [
             ({"readout": 0.018, "all": 0.226, "left": "gates"}, "pairs"),
             ({"readout": (0.2, 0.002), "all": (0.226, 0.189), "left": "gates"}, "must be off"),
             ({"readout": (0.018, 0.002), "all": (0.018, 0.002), "left": "gates"}, "all, before"),
             ({"readout": (0.018, 0.03), "all": (0.226, 0.189), "left": "gates"}, "tensor product"),
-            ({"readout": (0.018, 0.012), "all": (0.226, 0.189), "left": "gates"}, "a row what is read"),
+            ({"readout": (0.018, 0.014), "all": (0.226, 0.189), "left": "gates"}, "a row what is read"),
             ({"readout": (0.018, 0.002), "all": (0.226, 0.05), "left": "gates"}, "all, after"),
             ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "wires"}, "the words"),
-            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "readout"}, "less than half"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "readout"}, "about half"),
         ],
         ["0.002", "0.189", "amplitudes"],
     ),

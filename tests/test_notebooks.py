@@ -257,11 +257,29 @@ ELSEWHERE = {
 }
 
 
+TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+WORDS = {word: value for value, word in enumerate(f"zero one two three four five six seven eight nine {TEENS}".split())}
+WORDS |= {"dozen": 12, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "eighty": 80, "ninety": 90}
+TIMES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
+
+
 def numbers(text):
-    """Every number above 2 in a text, as it is written, and its value."""
+    """Every number above 2 in a text, in digits or as a word, as it is written, and its value."""
     for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?", text):
         if float(match.group().replace(",", "")) > 2:  # one and two are in every sentence
             yield match.group(), float(match.group().replace(",", ""))
+    words = rf"(?i)\b({'|'.join(WORDS)})?[\s-]*\b({'|'.join(TIMES)})\b|\b({'|'.join(WORDS)})\b"
+    for match in re.finditer(words, text):
+        factor, times, alone = (word and word.lower() for word in match.groups())
+        value = WORDS[alone] if alone else WORDS.get(factor, 1) * TIMES[times]
+        if value > 2:
+            yield " ".join(match.group().split()).lower(), value
+
+
+def test_numbers_are_found_in_digits_and_as_words():
+    text = "Two of 1,500, 12.5 and 1e-8; three hundred, a thousand, sixteen bits and Thirty runs."
+    found = {"1,500": 1500, "12.5": 12.5, "three hundred": 300, "thousand": 1000, "sixteen": 16, "thirty": 30}
+    assert dict(numbers(text)) == found
 
 
 def computed(path):

@@ -230,6 +230,12 @@ def test_pair_tables_share_one_scale_and_leave_the_diagonal_out():
         assert axis.images[0].get_cmap().name == "cividis"
 
 
+def test_pair_tables_with_a_sign_share_one_scale_around_0():
+    named = {"bits": np.array([[1, -0.4], [-0.4, 1]]), "shuffled": np.array([[1, 0.1], [0.1, 1]])}
+    for axis in plots.pair_tables(named, "title", "correlation").axes[:2]:
+        assert axis.images[0].get_clim() == pytest.approx((-0.4, 0.4))
+
+
 def test_pair_tables_show_where_a_code_is_cut():
     table = np.eye(16) + 0.5
     cut, whole = (plots.pair_tables({"real": table}, "title", "nats", **way).axes[0] for way in ({"cut": 8}, {}))
