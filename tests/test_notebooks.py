@@ -259,7 +259,8 @@ ELSEWHERE = {
 
 TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
 WORDS = {word: value for value, word in enumerate(f"zero one two three four five six seven eight nine {TEENS}".split())}
-WORDS |= {"dozen": 12, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "eighty": 80, "ninety": 90}
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+WORDS |= {"dozen": 12} | {word: 10 * value for value, word in enumerate(TENS.split(), start=2)}
 TIMES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
 
 
