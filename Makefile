@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := qaan_helpers tests notebooks setup_env.py
+SOURCES := qaan_helpers tests tools notebooks setup_env.py
 
 # A folder without MNIST: stored outputs are those of the bundled sample, whatever the user has downloaded.
 SAMPLE_ONLY := QAAN_DATA=$(CURDIR)/$(VENV)/no-mnist
@@ -16,7 +16,7 @@ PLAY := notebooks/00_play.ipynb
 NO_WIDGETS := --ExecutePreprocessor.store_widget_state=False
 
 # Tests that watch the clock, and so have the machine to themselves; all others run two files at a time.
-ALONE := tests/browser tests/test_interruption.py
+ALONE := tests/browser tests/robustness/test_interruption.py
 
 # Any of these serves the browser's tests.
 BROWSERS := chromium chromium-browser google-chrome
@@ -66,7 +66,7 @@ bench: $(READY)  ## time our way beside the naive one, bare Aer and the plain lo
 notebooks: $(READY)  ## run every notebook anew and store its outputs
 	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(filter-out $(PLAY),$(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb))
 	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NO_WIDGETS) $(PLAY)
-	$(BIN)/python notebooks/navigation.py
+	$(BIN)/python tools/navigation.py
 
 clean:  ## remove caches and build leftovers; the environment and your runs stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints

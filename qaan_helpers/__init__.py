@@ -1,46 +1,21 @@
-"""Quantum circuit associative adversarial networks, in parts that a notebook can reuse one by one.
+"""Quantum circuit associative adversarial networks (QC-AAN), in parts that a notebook can reuse one by one.
 
-Names are imported at first use, so `import qaan_helpers` costs next to nothing.
+The public names are listed in `__init__.pyi`, where type checkers and editors read them. At run time they are imported
+at first use, so `import qaan_helpers` loads neither PyTorch nor Qiskit.
 """
 
-from importlib import import_module
+import lazy_loader
 
-_HOME = {
-    "mnist": ("Digits", "load_mnist"),
-    "bits": ("binarise", "entropy", "from_index", "mutual_information", "to_index", "total_correlation"),
-    "dcgan": ("Discriminator", "Generator"),
-    "ansatz": ("qcbm_ansatz",),
-    "losses": ("clipped_nll", "empirical", "kl_divergence", "kl_floor"),
-    "execution": ("Exact", "ExecutionError", "Primitive", "Shots"),
-    "devices": ("circuit_costs", "ibm", "ion_trap_noise", "ionq", "named_execution"),
-    "qcbm": ("QCBM", "Bill", "FitResult"),
-    "priors": (
-        *("MixedPrior", "Prior", "ProductPrior", "QCBMPrior", "RBMPrior", "ReplayPrior"),
-        *("ScrambledPrior", "UniformPrior"),
-    ),
-    "checkpoints": ("bundled",),
-    "training": ("QAAN", "Report", "train"),
-    "metrics": (
-        *("class_balance", "class_coverage", "confidence", "distinct_images"),
-        *("frechet_distance", "inception_score", "kernel_distance", "nearest_distance"),
-    ),
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-_MODULES = (
-    *_HOME,
-    *("comparison", "exercises", "health", "live", "notebook", "optimisers", "plots", "progress", "sweep", "widgets"),
-)
-__all__ = sorted(_MODULE_OF)
 __version__ = "0.1.0"
 
-
-def __getattr__(name: str):
-    if name in _MODULE_OF:
-        return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-    if name in _MODULES:
-        return import_module(f".{name}", __name__)
-    raise AttributeError(f"qaan_helpers has no {name!r}; it has {', '.join(__all__)}")
+_getattr, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
-def __dir__() -> list[str]:
-    return [*__all__, *_MODULES, "__version__"]
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        return _getattr(name)
+    import difflib
+
+    close = difflib.get_close_matches(name, __all__)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"the public names are {', '.join(__all__)}"
+    raise AttributeError(f"qaan_helpers has no attribute {name!r}; {hint}")

@@ -25,9 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(options):
-    from .execution import ExecutionError
+    from .checks import ExecutionError
+    from .gan.training import QAAN, train
     from .mnist import load_mnist
-    from .training import QAAN, train
 
     if any(options.out.glob("epoch_*.json")):
         gan = QAAN.load(options.out, options.device, _execution(options))
@@ -80,7 +80,7 @@ def _execution(options):
     """What --execution and --shots ask for; None, which is exact or as saved, where there is neither."""
     if options.execution is None and options.shots is None:
         return None
-    from .devices import named_execution
+    from .quantum.devices import named_execution
 
     if options.execution == "exact" and options.shots is not None:
         raise ValueError("exact probabilities take no --shots; leave it out, or choose --execution shots")
@@ -108,7 +108,7 @@ def _new_prior(options):
 
 def _folder(run):
     """The folder of a run, or of a model that comes along, by its name."""
-    from .checkpoints import bundled, bundled_names
+    from .gan.storage import bundled, bundled_names
 
     return bundled(run.name) if not run.exists() and str(run) in bundled_names() else run
 
@@ -116,8 +116,8 @@ def _folder(run):
 def _sample(options):
     from torchvision.utils import make_grid, save_image
 
-    from .checkpoints import BUNDLED
-    from .training import QAAN
+    from .gan.storage import BUNDLED
+    from .gan.training import QAAN
 
     run = _folder(options.run)
     images = QAAN.load(run, execution=_execution(options)).sample(options.n)
@@ -127,9 +127,9 @@ def _sample(options):
 
 
 def _evaluate(options):
-    from .metrics import class_coverage, frechet_distance, inception_score
+    from .evaluation.metrics import class_coverage, frechet_distance, inception_score
+    from .gan.training import QAAN
     from .mnist import load_mnist
-    from .training import QAAN
 
     gan = QAAN.load(_folder(options.run), execution=_execution(options))
     real = load_mnist(_wanted(options, gan), "test", options.source, options.root).images
@@ -144,7 +144,7 @@ def _evaluate(options):
 
 
 def _sweep(options):
-    from .sweep import run_plan
+    from .evaluation.sweep import run_plan
 
     run_plan(options.plan, options.out, options.scheduler, options.workers)
     print(f"All runs are in {options.out}, their scores in {options.out / 'table.csv'}")
@@ -170,7 +170,7 @@ def _parser():
     train.add_argument("--entanglement", choices=("full", "linear", "none"), default="full")
     _execution_options(train)
     train.add_argument("--optimizer", choices=("cobyla", "adam", "spsa"), default="cobyla")
-    train.add_argument("--evaluations", type=int, help="of the first fit; without it, the optimiser's default")
+    train.add_argument("--evaluations", type=int, help="of the first fit; without it, the optimizer's default")
     train.add_argument("--refit-evaluations", type=int, help="of every later fit")
     train.add_argument("--on-collapse", choices=("warn", "stop"), default="warn", help="what to do when it goes wrong")
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

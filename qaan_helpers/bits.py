@@ -3,10 +3,10 @@
 import numpy as np
 import torch
 
-from .checks import check_whole
+from .checks import check_integer
 
-BINARISATIONS = ("median", "sign", "bernoulli")
-INDEXED = 63  # bits that an int64 can number
+BINARIZATIONS = ("median", "sign", "bernoulli")
+MAX_INDEX_BITS = 63  # bits that an int64 can number
 
 
 def check_bits(bits: np.ndarray | torch.Tensor, n_bits: int) -> np.ndarray:
@@ -16,24 +16,24 @@ def check_bits(bits: np.ndarray | torch.Tensor, n_bits: int) -> np.ndarray:
         raise ValueError(f"bits have shape {array.shape}; (N, {n_bits}) with N ≥ 1 is needed: one column a bit")
     if not np.isin(array, (0, 1)).all():
         strange = array[~np.isin(array, (0, 1))].flat[0]
-        raise ValueError(f"bits hold {strange}; only 0 and 1 are allowed: binarise(activations) makes them")
+        raise ValueError(f"bits hold {strange}; only 0 and 1 are allowed: binarize(activations) makes them")
     return array.astype(np.uint8)
 
 
 def to_index(bits: np.ndarray) -> np.ndarray:
     """Number the states of `bits` (N, n): index = Σ_q bit_q · 2^q, so column q is qubit q. Returns (N,) int64."""
     bits = _rows(bits)
-    check_whole("the number of bits", bits.shape[1], 0, INDEXED)
+    check_integer("the number of bits", bits.shape[1], 0, MAX_INDEX_BITS)
     return bits.astype(np.int64) @ (np.int64(1) << np.arange(bits.shape[1], dtype=np.int64))
 
 
 def from_index(index: np.ndarray, n_bits: int) -> np.ndarray:
     """Undo `to_index`: indices (N,) become bits (N, n_bits) uint8."""
-    n_bits = check_whole("n_bits", n_bits, most=INDEXED)
+    n_bits = check_integer("n_bits", n_bits, most=MAX_INDEX_BITS)
     return ((np.asarray(index, dtype=np.int64)[:, None] >> np.arange(n_bits)) & 1).astype(np.uint8)
 
 
-def draw(probabilities: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+def sample_bits(probabilities: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
     """Draw bits (n_samples, n) uint8 from a distribution (2ⁿ,), index as in `to_index`; it need not sum to 1 exactly.
 
     The same numbers from `rng` give the same bits until their states' probabilities move.
@@ -50,7 +50,7 @@ def _rows(bits):
     return bits
 
 
-def binarise(activations: torch.Tensor, method: str = "median", seed: int | None = None) -> np.ndarray:
+def binarize(activations: torch.Tensor, method: str = "median", seed: int | None = None) -> np.ndarray:
     """Turn activations (N, n) in (−1, 1) into bits (N, n) uint8.
 
     method: "median" asks whether a unit is above its own median over the N rows, so that each bit is balanced;
@@ -58,8 +58,8 @@ def binarise(activations: torch.Tensor, method: str = "median", seed: int | None
     Raises ValueError for another method, a wrong shape, or activations that are not finite.
     Source: none of the papers says how activations become bits; the median is our choice (notebook 05).
     """
-    if method not in BINARISATIONS:
-        raise ValueError(f"method is {method!r}; choose one of {', '.join(map(repr, BINARISATIONS))}")
+    if method not in BINARIZATIONS:
+        raise ValueError(f"method is {method!r}; choose one of {', '.join(map(repr, BINARIZATIONS))}")
     values = torch.as_tensor(activations).detach().cpu().numpy()
     if values.ndim != 2 or len(values) == 0:
         raise ValueError(f"activations have shape {values.shape}; (N, n) with N ≥ 1 is needed")
@@ -74,7 +74,7 @@ def binarise(activations: torch.Tensor, method: str = "median", seed: int | None
 def entropy(bits: np.ndarray) -> float:
     """The plug-in entropy of the rows of `bits` (N, n), in nats."""
     bits = _rows(bits)
-    short = bits.shape[1] <= INDEXED
+    short = bits.shape[1] <= MAX_INDEX_BITS
     counts = np.unique(to_index(bits) if short else bits, axis=None if short else 0, return_counts=True)[1]
     p = counts / counts.sum()
     return float(-(p * np.log(p)).sum()) + 0.0  # never -0.0

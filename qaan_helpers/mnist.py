@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .checks import check_whole
+from .checks import check_integer
 
 SAMPLE = Path(__file__).parent / "data" / "mnist_sample.npz"
 SAMPLE_SHA256 = "a17142405397421019e246f6cb9af20ecd89ed146311f57a4bac4e425c72f05b"
@@ -62,7 +62,7 @@ class Digits:
         The same `seed` gives the same order; None gives a new one every time.
         Raises ValueError for a batch size below 1.
         """
-        batch_size = check_whole("batch_size", batch_size)
+        batch_size = check_integer("batch_size", batch_size)
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(self))).to(self.images.device)
         end = len(self) - len(self) % batch_size if drop_last else len(self)
         step = min(batch_size, len(self))  # split takes no number that an int64 does not hold

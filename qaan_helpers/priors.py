@@ -8,15 +8,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from scipy.special import logsumexp
 
-from .ansatz import qcbm_ansatz
 from .bits import check_bits, entropy, from_index, to_index
-from .checks import MOST_BITS, MOST_DRAWN, check_whole
-from .execution import Exact, Shots
-from .optimisers import check_cobyla_budget
-from .qcbm import OPTIMISERS, QCBM, FitResult
+from .checks import MAX_BITS, MAX_SAMPLED_BITS, check_integer
+from .quantum.ansatz import qcbm_ansatz
+from .quantum.execution import Exact, Shots
+from .quantum.optimizers import check_cobyla_budget
+from .quantum.qcbm import OPTIMIZERS, QCBM, FitResult
 
 REFIT_TRUST_RADIUS = 0.1  # radians: COBYLA's first step where the angles are nearly right already
-MOST_LISTED = 16  # bits, of which all 2ⁿ states are listed
+MAX_ENUMERATED_BITS = 16  # bits, of which all 2ⁿ states are listed
 RBM_CHAINS = 100  # that learn side by side, and bits a step: 20 of them wander off as the weights grow
 RBM_RATE = 1.0  # of the first step; it falls to 0 in a line, without which the cost swings by a nat and more
 RBM_ARRAYS = ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_")  # scikit-learn's names
@@ -27,7 +27,7 @@ RBM_SWEEPS = 100  # from coins to samples; 30 suffice for the bits of ten digits
 class Prior(Protocol):
     """Anything that learns bits and draws them: three members are all that training asks for.
 
-    To be saved and resumed, a prior also has `config()` (JSON), `state()` and `load_state(state)` (names to arrays).
+    To be saved and resumed, a prior also has `config()` (JSON), `state()` and `load_state_dict(state)` (names to arrays).
     To be compared with held-out bits, `probabilities()`: (2ⁿ,), index = Σ_q bit_q · 2^q, for up to 16 bits.
     """
 
@@ -44,7 +44,7 @@ class UniformPrior:
     """Every code equally likely: what a DCGAN does that learns no prior."""
 
     def __init__(self, latent_dim: int = 8, seed: int | None = 0):
-        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
+        self.latent_dim = check_integer("latent_dim", latent_dim, most=MAX_BITS)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
 
     def fit(self, bits: np.ndarray) -> float:
@@ -54,7 +54,7 @@ class UniformPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Toss `n_samples` × latent_dim coins: bits uint8."""
-        n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
+        n_samples = check_integer("n_samples", n_samples, most=MAX_SAMPLED_BITS // self.latent_dim)
         return self._rng.integers(0, 2, (n_samples, self.latent_dim), dtype=np.uint8)
 
     def probabilities(self) -> np.ndarray:
@@ -65,11 +65,11 @@ class UniformPrior:
         """What makes this prior again."""
         return {"kind": "uniform", "latent_dim": self.latent_dim}
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """What changes as it is used, as named arrays."""
         return {"rng": _rng_state(self._rng)}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
         _set_rng_state(self._rng, state["rng"])
 
@@ -78,7 +78,7 @@ class ProductPrior:
     """Each bit on its own, 1 with the probability seen in the data: all that a prior without correlations can learn."""
 
     def __init__(self, latent_dim: int = 8, seed: int | None = 0):
-        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
+        self.latent_dim = check_integer("latent_dim", latent_dim, most=MAX_BITS)
         self.p = np.full(latent_dim, 0.5)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
 
@@ -91,7 +91,7 @@ class ProductPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Toss `n_samples` × latent_dim biased coins: bits uint8."""
-        n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
+        n_samples = check_integer("n_samples", n_samples, most=MAX_SAMPLED_BITS // self.latent_dim)
         return (self._rng.random((n_samples, self.latent_dim)) < self.p).astype(np.uint8)
 
     def probabilities(self) -> np.ndarray:
@@ -102,11 +102,11 @@ class ProductPrior:
         """What makes this prior again."""
         return {"kind": "product", "latent_dim": self.latent_dim}
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """What changes as it is used, as named arrays."""
         return {"p": self.p, "rng": _rng_state(self._rng)}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
         p = np.array(state["p"], dtype=float)
         if p.shape != (self.latent_dim,) or not ((p >= 0) & (p <= 1)).all():
@@ -134,9 +134,9 @@ class RBMPrior:
     ):
         from sklearn.neural_network import BernoulliRBM
 
-        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
-        self.hidden = check_whole("hidden", self.latent_dim if hidden is None else hidden)
-        self.steps, self.refit_steps = check_whole("steps", steps), check_whole("refit_steps", refit_steps)
+        self.latent_dim = check_integer("latent_dim", latent_dim, most=MAX_BITS)
+        self.hidden = check_integer("hidden", self.latent_dim if hidden is None else hidden)
+        self.steps, self.refit_steps = check_integer("steps", steps), check_integer("refit_steps", refit_steps)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
         self._fitted = False
         self._rbm = BernoulliRBM(self.hidden, batch_size=RBM_CHAINS)
@@ -162,7 +162,7 @@ class RBMPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Draw bits (n_samples, latent_dim) uint8: each row the end of a Gibbs chain of its own, begun with coins."""
-        n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
+        n_samples = check_integer("n_samples", n_samples, most=MAX_SAMPLED_BITS // self.latent_dim)
         rows = self._rng.integers(0, 2, (n_samples, self.latent_dim))
         for _ in range(RBM_SWEEPS):
             rows = self._rbm.gibbs(rows)
@@ -176,7 +176,7 @@ class RBMPrior:
     def _cost(self, rows):
         """−mean log p of rows (N, n) in nats, or of the pseudo-likelihood where there are too many states to list."""
         energy = self._free_energy(rows)
-        if self.latent_dim <= MOST_LISTED:
+        if self.latent_dim <= MAX_ENUMERATED_BITS:
             return float(energy.mean() + logsumexp(-self._free_energy(_states(self.latent_dim))))
         others = (self._free_energy(np.abs(rows - flip)) for flip in np.eye(self.latent_dim))
         return float(sum(np.logaddexp(0, energy - other).mean() for other in others))
@@ -192,12 +192,12 @@ class RBMPrior:
         names = ("latent_dim", "hidden", "steps", "refit_steps")
         return {"kind": "rbm", **{name: getattr(self, name) for name in names}}
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """What changes as it is used, as named arrays."""
         learned = {name: getattr(self._rbm, name) for name in RBM_ARRAYS}
         return {**learned, "fitted": np.array([self._fitted], dtype=np.uint8), "rng": _rng_state(self._rng)}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
         for name in RBM_ARRAYS:
             setattr(self._rbm, name, np.array(state[name]))
@@ -213,7 +213,7 @@ class ReplayPrior:
     """
 
     def __init__(self, latent_dim: int = 8, seed: int | None = 0):
-        self.latent_dim = check_whole("latent_dim", latent_dim, most=MOST_BITS)
+        self.latent_dim = check_integer("latent_dim", latent_dim, most=MAX_BITS)
         self.bits = np.empty((0, self.latent_dim), np.uint8)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
 
@@ -224,7 +224,7 @@ class ReplayPrior:
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Draw `n_samples` rows of the bits kept, uint8, with replacement."""
-        n_samples = check_whole("n_samples", n_samples, most=MOST_DRAWN // self.latent_dim)
+        n_samples = check_integer("n_samples", n_samples, most=MAX_SAMPLED_BITS // self.latent_dim)
         if not len(self.bits):
             return self._rng.integers(0, 2, (n_samples, self.latent_dim), dtype=np.uint8)
         return self.bits[self._rng.integers(len(self.bits), size=n_samples)]
@@ -238,11 +238,11 @@ class ReplayPrior:
         """What makes this prior again."""
         return {"kind": "replay", "latent_dim": self.latent_dim}
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """What changes as it is used, as named arrays."""
         return {"bits": self.bits, "rng": _rng_state(self._rng)}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
         self.bits = np.array(state["bits"])
         _set_rng_state(self._rng, state["rng"])
@@ -271,16 +271,16 @@ class QCBMPrior:
         refit_evaluations: int | None = None,
         seed: int | None = 0,
     ):
-        if optimizer not in OPTIMISERS:
-            raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(map(repr, OPTIMISERS))}")
+        if optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(map(repr, OPTIMIZERS))}")
         self.qcbm = QCBM(qcbm_ansatz(n_qubits, layers, entanglement), execution, seed, bases)
         self.layers, self.entanglement, self.optimizer = layers, entanglement, optimizer
-        usual = OPTIMISERS[optimizer]
+        usual = OPTIMIZERS[optimizer]
         few = len(self.qcbm.angles) + 62 if optimizer == "cobyla" else usual // 10  # a simplex and sixty moves
         self.max_evaluations = usual if max_evaluations is None else max_evaluations
         self.refit_evaluations = few if refit_evaluations is None else refit_evaluations
         for name in ("max_evaluations", "refit_evaluations"):
-            budget = check_whole(name, getattr(self, name))
+            budget = check_integer(name, getattr(self, name))
             if optimizer == "cobyla":
                 check_cobyla_budget(len(self.qcbm.angles), budget, name)
         self.last_fit: FitResult | None = None
@@ -333,7 +333,7 @@ class QCBMPrior:
             "execution": {"shots": execution.shots} if plain else str(execution),
         }
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """What changes as it is used, as named arrays."""
         return {
             "angles": self.qcbm.angles,
@@ -341,7 +341,7 @@ class QCBMPrior:
             "rng": _rng_state(self.qcbm._rng),
         }
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
         self.qcbm.angles = self.qcbm._check_angles(state["angles"])
         self._fitted = bool(state["fitted"][0])
@@ -374,38 +374,38 @@ class _Around:
 class MixedPrior(_Around):
     """A learned prior of which a share of the codes is drawn uniformly instead, so that none is ever unheard of.
 
-    prior: what learns. uniform_share: of the codes, in [0, 1]. Raises ValueError for anything else.
+    prior: what learns. uniform_fraction: of the codes, in [0, 1]. Raises ValueError for anything else.
     """
 
-    def __init__(self, prior: Prior, uniform_share: float = 0.5, seed: int | None = 0):
+    def __init__(self, prior: Prior, uniform_fraction: float = 0.5, seed: int | None = 0):
         super().__init__(prior)
-        if not isinstance(uniform_share, Real) or not 0 <= uniform_share <= 1:
-            raise ValueError(f"uniform_share is {uniform_share!r}; it must lie in [0, 1]")
-        self.uniform_share = float(uniform_share)
+        if not isinstance(uniform_fraction, Real) or not 0 <= uniform_fraction <= 1:
+            raise ValueError(f"uniform_fraction is {uniform_fraction!r}; it must lie in [0, 1]")
+        self.uniform_fraction = float(uniform_fraction)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
 
     def sample(self, n_samples: int) -> np.ndarray:
         """Draw bits (n_samples, latent_dim) uint8, each row from one of the two."""
         codes = self.prior.sample(n_samples)
         uniform = self._rng.integers(0, 2, codes.shape, dtype=np.uint8)
-        return np.where(self._rng.random((len(codes), 1)) < self.uniform_share, uniform, codes)
+        return np.where(self._rng.random((len(codes), 1)) < self.uniform_fraction, uniform, codes)
 
     def probabilities(self) -> np.ndarray:
         """The mixture's distribution (2ⁿ,)."""
         p = self.prior.probabilities()
-        return (1 - self.uniform_share) * p + self.uniform_share / len(p)
+        return (1 - self.uniform_fraction) * p + self.uniform_fraction / len(p)
 
     def config(self) -> dict:
         """What makes this prior again."""
-        return {"kind": "mixed", "prior": self.prior.config(), "uniform_share": self.uniform_share}
+        return {"kind": "mixed", "prior": self.prior.config(), "uniform_fraction": self.uniform_fraction}
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """What changes as it is used, as named arrays."""
-        return {**self.prior.state(), "mixing_rng": _rng_state(self._rng)}
+        return {**self.prior.state_dict(), "mixing_rng": _rng_state(self._rng)}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
-        self.prior.load_state(state)
+        self.prior.load_state_dict(state)
         _set_rng_state(self._rng, state["mixing_rng"])
 
 
@@ -436,16 +436,16 @@ class ScrambledPrior(_Around):
         """What makes this prior again."""
         return {"kind": "scrambled", "prior": self.prior.config()}
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state_dict(self) -> dict[str, np.ndarray]:
         """What changes as it is used, as named arrays; the labels, too, which a new prior would draw anew."""
-        return {**self.prior.state(), "labels": self.labels}
+        return {**self.prior.state_dict(), "labels": self.labels}
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
+    def load_state_dict(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` gave."""
         labels = np.array(state["labels"])
         if labels.shape != self.labels.shape or (np.sort(labels) != np.arange(len(labels))).any():
             raise ValueError(f"labels must be the numbers from 0 to {len(self.labels) - 1}, each once")
-        self.prior.load_state(state)
+        self.prior.load_state_dict(state)
         self.labels = labels
 
 
@@ -475,9 +475,9 @@ def make_prior(config: dict, execution=None) -> Prior:
 
 
 def _check_listed(n_bits):
-    if n_bits > MOST_LISTED:
+    if n_bits > MAX_ENUMERATED_BITS:
         raise ValueError(
-            f"the probabilities of {n_bits} bits are too many to list; {MOST_LISTED} bits are the most. sample(n) draws"
+            f"the probabilities of {n_bits} bits are too many to list; {MAX_ENUMERATED_BITS} bits are the most. sample(n) draws"
         )
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 ROWS = Path(__file__).with_name("fit_under_shots.csv")
 TOTAL_SHOTS = 2_000_000
 SEEDS = range(5)
-WAYS = {  # optimiser and options of QCBM.fit; epsilon clips probabilities, at one shot in "floor"
+WAYS = {  # optimizer and options of QCBM.fit; epsilon clips probabilities, at one shot in "floor"
     "COBYLA": ("cobyla", {}),
-    "COBYLA, common shots": ("cobyla", {"common_shots": True}),
-    "COBYLA, common shots, floor": ("cobyla", {"common_shots": True, "epsilon": "one shot"}),
+    "COBYLA, common shots": ("cobyla", {"common_random_numbers": True}),
+    "COBYLA, common shots, floor": ("cobyla", {"common_random_numbers": True, "epsilon": "one shot"}),
     "SPSA": ("spsa", {}),
-    "SPSA, common shots": ("spsa", {"common_shots": True}),
+    "SPSA, common shots": ("spsa", {"common_random_numbers": True}),
     "SPSA, floor": ("spsa", {"epsilon": "one shot"}),
 }
 RADII = {f"{way}, radius {radius}": ("cobyla", WAYS[way][1] | {"trust_radius": radius})
@@ -43,7 +43,7 @@ def learned_bits():
 
     torch.set_num_threads(1)
     digits = qh.load_mnist((3, 7, 9), source="sample")
-    gan = qh.QAAN(qh.UniformPrior(8), device="cpu", hidden_rate=1)
+    gan = qh.QAAN(qh.UniformPrior(8), device="cpu", hidden_lr_factor=1)
     for _ in qh.train(gan, digits, epochs=8):
         pass
     return gan.bits(digits.images)
@@ -52,14 +52,14 @@ def learned_bits():
 def measure(seed: int, rung: str, shots: int, way: str) -> dict:
     """Fit once and return the row."""
     import qaan_helpers as qh
-    from qaan_helpers.losses import clipped_nll, empirical
+    from qaan_helpers.quantum.losses import clipped_nll, empirical_distribution
 
     bits = learned_bits()
     optimizer, options = (WAYS | RADII)[way]
     options = {key: 1 / shots if value == "one shot" else value for key, value in options.items()}
     qcbm = qh.QCBM(qh.qcbm_ansatz(8), qh.named_execution(rung, shots), seed)
     result = qcbm.fit(bits, optimizer, TOTAL_SHOTS // shots, **options)
-    states, frequencies = empirical(bits)
+    states, frequencies = empirical_distribution(bits)
     exact = qh.QCBM(qh.qcbm_ansatz(8)).probabilities(result.angles)
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return {

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 import qaan_helpers as qh
-from qaan_helpers import checkpoints, sweep
+from qaan_helpers.evaluation import sweep
+from qaan_helpers.gan import storage
 
 rows = []
 for digits in ((3, 7, 9), tuple(range(10))):
@@ -23,7 +24,7 @@ for digits in ((3, 7, 9), tuple(range(10))):
             "distinct_images": round(qh.distinct_images(test), 4),
             "nearest_distance": round(qh.nearest_distance(test[:3000], train.images).mean().item(), 4),
             "revision": sweep.revision(),
-            "versions": json.dumps(checkpoints.versions()),
+            "versions": json.dumps(storage.versions()),
         }
     )
 with Path(__file__).with_name("references.csv").open("w", newline="") as file:

@@ -22,7 +22,7 @@ from qiskit_aer.primitives import SamplerV2
 from qiskit_ibm_runtime import Sampler as RuntimeSampler
 
 import qaan_helpers as qh
-from qaan_helpers.losses import empirical
+from qaan_helpers.quantum.losses import empirical_distribution
 
 QUBITS, LAYERS, SHOTS = 8, 2, 2000
 TARGET = 1.10  # the ratio that the adapter is to keep
@@ -46,7 +46,7 @@ def both_ways(sampler):
     circuit = qh.qcbm_ansatz(QUBITS, LAYERS)
     runner = qh.Primitive(sampler, SHOTS).prepare(circuit, list(circuit.parameters))
     draw = np.random.default_rng(0)
-    states, _ = empirical(draw.random((1000, QUBITS)) < np.linspace(0.1, 0.6, QUBITS))
+    states, _ = empirical_distribution(draw.random((1000, QUBITS)) < np.linspace(0.1, 0.6, QUBITS))
 
     def adapter(row):
         return runner.probabilities(row[None], draw, states)

@@ -25,7 +25,7 @@ def machine() -> dict:
     """What the figures were measured on: processor, cores, versions, device, and the revision of the code."""
     import torch
 
-    from qaan_helpers import sweep
+    from qaan_helpers.evaluation import sweep
 
     told = {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()}
     told |= {name: installed(name) for name in PACKAGES}

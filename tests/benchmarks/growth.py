@@ -7,7 +7,7 @@ import numpy as np
 from side_by_side import side_by_side
 
 import qaan_helpers as qh
-from qaan_helpers.losses import empirical
+from qaan_helpers.quantum.losses import empirical_distribution
 
 STEEP = 14  # qubits from which on the amplitudes take nearly all of the time
 
@@ -17,7 +17,7 @@ def point(n_qubits: int, layers: int = 2, rows: int = 2000):
     circuit = qh.qcbm_ansatz(n_qubits, layers)
     runner = qh.Exact().prepare(circuit, list(circuit.parameters))
     rng = np.random.default_rng(0)
-    states, frequencies = empirical(rng.random((rows, n_qubits)) < np.linspace(0.2, 0.6, n_qubits))
+    states, frequencies = empirical_distribution(rng.random((rows, n_qubits)) < np.linspace(0.2, 0.6, n_qubits))
     angles = rng.normal(0, 0.2, (1, circuit.num_parameters))
     return lambda: qh.clipped_nll(runner.probabilities(angles, None, states)[0], frequencies)
 

@@ -96,8 +96,8 @@ def of_the_networks(batch_size: int, rounds: int):
     for layer in [*copying.generator.modules(), *copying.discriminator.modules()]:
         if hasattr(layer, "inplace"):
             layer.inplace = False
-    for network, optimiser in ((fused.generator, "g_optimiser"), (fused.discriminator, "d_optimiser")):
-        setattr(fused, optimiser, torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True))
+    for network, optimizer in ((fused.generator, "g_optimizer"), (fused.discriminator, "d_optimizer")):
+        setattr(fused, optimizer, torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True))
     ours = partial(gan.step, images, latents)
 
     def drawn_twice():

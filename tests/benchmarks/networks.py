@@ -17,7 +17,7 @@ OPERATORS = {  # what PyTorch's profiler calls their operators
     "linear": "aten::(addmm|mm)$",
     "activations": "relu|threshold|tanh|clamp_min|aten::sigmoid",
 }
-QUALITY = {"frechet_distance": 40.0, "wanted_share": 0.95}  # digits that most people would name
+QUALITY = {"frechet_distance": 40.0, "wanted_fraction": 0.95}  # digits that most people would name
 
 
 def plain_gan(device: str) -> qh.QAAN:
@@ -40,10 +40,10 @@ def plain_step(gan: qh.QAAN, images: torch.Tensor, latents: torch.Tensor) -> Non
     learn(gan.discriminator(images), 0.9)
     fakes = gan.generator(latents)
     learn(gan.discriminator(fakes.detach()), 0.0)
-    gan.d_optimiser.step()
+    gan.d_optimizer.step()
     gan.generator.zero_grad()
     learn(gan.discriminator(fakes), 1.0)
-    gan.g_optimiser.step()
+    gan.g_optimizer.step()
 
 
 def profiled(call, times: int = 10) -> dict[str, float]:
@@ -116,11 +116,11 @@ def quality(quick: bool = False):
             images = gan.sample(500)
             coverage = qh.class_coverage(images)
             distance, wanted = qh.frechet_distance(images, test.images), sum(coverage[digit] for digit in DIGITS)
-            if distance <= QUALITY["frechet_distance"] and wanted >= QUALITY["wanted_share"]:
+            if distance <= QUALITY["frechet_distance"] and wanted >= QUALITY["wanted_fraction"]:
                 break
             started = time.perf_counter()
         row = {"prior": name, "seconds": seconds, "epochs": gan.epoch, "frechet": distance, "wanted": wanted}
-        yield row | {"reached": distance <= QUALITY["frechet_distance"] and wanted >= QUALITY["wanted_share"]}
+        yield row | {"reached": distance <= QUALITY["frechet_distance"] and wanted >= QUALITY["wanted_fraction"]}
 
 
 BENCHMARKS = {f.__name__: f for f in (step, epoch, quality)}

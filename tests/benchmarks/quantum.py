@@ -10,8 +10,8 @@ from qiskit_aer import AerSimulator
 from side_by_side import row_of, side_by_side
 
 import qaan_helpers as qh
-from qaan_helpers import optimisers
-from qaan_helpers.losses import clipped_nll, empirical
+from qaan_helpers.quantum import optimizers
+from qaan_helpers.quantum.losses import clipped_nll, empirical_distribution
 
 LAYERS, SHOTS, ROWS = 2, 2000, 2000
 EVALUATIONS = 40  # past COBYLA's first simplex, in the benchmark of a whole fit
@@ -49,7 +49,7 @@ class Evaluation:
         circuit = qh.qcbm_ansatz(n_qubits, LAYERS)
         self.angles = np.random.default_rng(1).normal(0, 0.2, circuit.num_parameters)
         self.rng = np.random.default_rng(2)
-        self.states, self.frequencies = empirical(self.bits)
+        self.states, self.frequencies = empirical_distribution(self.bits)
         self.runner = self.execution.prepare(circuit, list(circuit.parameters))
         self.simulator = AerSimulator(method="statevector")
         bare = circuit.copy()
@@ -81,9 +81,9 @@ class Evaluation:
         """The whole evaluation, ours."""
         return clipped_nll(self.readout(), self.frequencies)
 
-    def optimiser(self):
+    def optimizer(self):
         """SciPy's COBYLA on a parabola in as many angles, with as many evaluations as `fit` has."""
-        optimisers.cobyla(lambda angles: float(angles @ angles), self.angles.copy(), self.budget)
+        optimizers.cobyla(lambda angles: float(angles @ angles), self.angles.copy(), self.budget)
 
     def fit(self):
         """A fit by COBYLA: its first simplex and some evaluations more."""
@@ -114,7 +114,7 @@ def evaluation(quick: bool = False):
         ways = {name: getattr(point, name) for name in ("naive", "bare", "readout", "cost", "ours")}
         told = side_by_side(ways, rounds, f"{n_qubits} qubits")
         row = {"qubits": n_qubits, "angles": len(point.angles), "shots": shots or "exact"} | row_of(told)
-        row["scipy_ms"] = side_by_side({"scipy": point.optimiser}, 2, "SciPy")["scipy"]["ms"] / point.budget
+        row["scipy_ms"] = side_by_side({"scipy": point.optimizer}, 2, "SciPy")["scipy"]["ms"] / point.budget
         yield row | {"over_aer": told["bare"]["ratio"] / told["ours"]["ratio"]}
 
 
@@ -128,18 +128,18 @@ def cobyla(quick: bool = False):
     """An evaluation inside a fit by COBYLA, SciPy's own work included.
 
     All ways take their turns in one run: a fit, as many calls of bare Aer, SciPy on a parabola, a few naive calls.
-    ratio: how many times as fast as the naive pattern with the same optimiser. over_floor: our time to that of bare Aer
+    ratio: how many times as fast as the naive pattern with the same optimizer. over_floor: our time to that of bare Aer
     and SciPy together.
     """
     for n_qubits, shots, rounds in cases(quick):
         if n_qubits > 12:
             continue
         point = Evaluation(n_qubits, shots)
-        calls = {"naive": FEW, "bare": point.budget, "optimiser": 1, "fit": 1}
+        calls = {"naive": FEW, "bare": point.budget, "optimizer": 1, "fit": 1}
         ways = {name: partial(again, getattr(point, name), times) for name, times in calls.items()}
         told = side_by_side(ways, max(2, rounds // 5), "fits")
         naive, bare = told["naive"]["ms"] / FEW, told["bare"]["ms"] / point.budget
-        scipy, fit = (told[name]["ms"] / point.budget for name in ("optimiser", "fit"))
+        scipy, fit = (told[name]["ms"] / point.budget for name in ("optimizer", "fit"))
         row = {"qubits": n_qubits, "shots": shots or "exact", "fit_ms": fit, "scipy_ms": scipy, "bare_ms": bare}
         yield row | {"naive_ms": naive, "ratio": (naive + scipy) / fit, "over_floor": fit / (bare + scipy)}
 

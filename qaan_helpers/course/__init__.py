@@ -1,0 +1,1 @@
+"""What only this notebook series needs: the opening of each notebook, and the exercises with their checks."""

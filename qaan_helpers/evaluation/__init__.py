@@ -1,0 +1,1 @@
+"""Evaluation: image metrics, statistical comparisons, and sweeps over priors and seeds."""

@@ -1,0 +1,1 @@
+"""What a notebook shows: figures, the live training view, and interactive panels."""

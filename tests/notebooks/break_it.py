@@ -1,0 +1,98 @@
+"""A plugin for pytest that puts a fault of notebook 10 into the package while the test runs that should notice it.
+
+`python -m pytest -p break_it FILE::TEST …` with this folder on the path: each test then has to fail (test_break_it.py).
+"""
+
+import numpy as np
+import pytest
+
+import qaan_helpers as qh
+from qaan_helpers import bits
+from qaan_helpers.quantum import execution, optimizers
+
+
+def reversed_bits(patch):
+    right = bits.from_index
+    for module in (bits, execution):
+        patch.setattr(module, "from_index", lambda index, n_bits: right(index, n_bits)[:, ::-1])
+
+
+def frozen_seed(patch):
+    right = execution.ShotRunner.measure
+    patch.setattr(execution.ShotRunner, "measure", lambda *given: right(*given[:3], np.random.default_rng(7)))
+
+
+def under_budget(patch):
+    patch.setattr(optimizers, "check_cobyla_budget", lambda *_: None)
+
+
+def collapsed_prior(patch):
+    right = qh.QCBMPrior.sample
+
+    def commonest(prior, n_samples):
+        outcomes, counts = np.unique(right(prior, n_samples), axis=0, return_counts=True)
+        return np.tile(outcomes[counts.argmax()], (n_samples, 1))
+
+    patch.setattr(qh.QCBMPrior, "sample", commonest)
+
+
+def over_strong_discriminator(patch):
+    right = qh.QAAN.step
+
+    def eager(gan, images, latents):
+        rates = [group["lr"] for group in gan.g_optimizer.param_groups]
+        for group in gan.g_optimizer.param_groups:
+            group["lr"] = 0.0
+        right(gan, images, latents)  # of which only the discriminator's half counts
+        for group, rate in zip(gan.g_optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        return right(gan, images, latents)
+
+    patch.setattr(qh.QAAN, "step", eager)
+
+
+def weights_for_activations(patch):
+    patch.setattr(qh.QAAN, "bits", lambda gan, images, seed=None: qh.binarize(gan.discriminator.hidden[0].weight.T))
+
+
+def sorted_shots(patch):
+    right = qh.QCBMPrior.sample
+
+    def grouped(prior, n_samples):
+        codes = right(prior, n_samples)
+        return codes[np.argsort(qh.to_index(codes))]
+
+    patch.setattr(qh.QCBMPrior, "sample", grouped)
+
+
+# Fault, as notebook 10 names it: how to put it in, and the test that the notebook names.
+FAULTS = {
+    "reversed bits": (
+        reversed_bits,
+        "test_execution.py::test_x_on_one_qubit_of_three_sets_its_column_and_its_power_of_two",
+    ),
+    "frozen seed": (frozen_seed, "test_execution.py::test_two_calls_share_no_shots"),
+    "COBYLA under budget": (
+        under_budget,
+        "test_optimizers.py::test_cobyla_refuses_a_budget_that_lays_the_simplex_and_never_moves",
+    ),
+    "collapsed prior": (collapsed_prior, "test_priors.py::test_probabilities_are_those_of_the_samples"),
+    "over-strong discriminator": (
+        over_strong_discriminator,
+        "test_training.py::test_a_step_is_the_one_written_by_hand",
+    ),
+    "weights for activations": (
+        weights_for_activations,
+        "test_training.py::test_the_prior_learns_the_bits_of_real_images_above_the_median",
+    ),
+    "sorted shots": (sorted_shots, "test_priors.py::test_samples_are_bits_in_random_order"),
+}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    found = [put_in for put_in, test in FAULTS.values() if test == f"{item.path.name}::{item.originalname}"]
+    with pytest.MonkeyPatch.context() as patch:
+        for put_in in found:
+            put_in(patch)
+        return (yield)

@@ -1,0 +1,574 @@
+"""The exercises' checks: the right answer is praised, each wrong one gets a hint that helps and does not tell."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from qiskit import QuantumCircuit
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+import qaan_helpers as qh
+from qaan_helpers import qcbm_ansatz
+from qaan_helpers.course import exercises
+from qaan_helpers.evaluation import sweep
+from qaan_helpers.evaluation.metrics import classify
+from qaan_helpers.lab.widgets import one_line
+
+
+def circuit(n_qubits, *gates):
+    """A circuit of gates by name and qubits, each turned by a quarter turn."""
+    built = QuantumCircuit(n_qubits)
+    for name, *qubits in gates:
+        getattr(built, name)(np.pi / 2, *qubits)
+    return built
+
+
+def slopes(half=0.5, shift=np.pi / 2, moves=False):
+    """A function of (model, state) for exercise 2 of notebook 4, right unless told otherwise."""
+
+    def of_one_probability(model, state):
+        if moves:
+            model.angles[0] += 1.0
+        steps = shift * np.eye(len(model.angles))
+        there, back = ([model.probabilities(model.angles + way * step)[state] for step in steps] for way in (1, -1))
+        return half * np.subtract(there, back)
+
+    return of_one_probability
+
+
+def there_and_back(model, state):
+    """The slopes again, by moving each of the model's own angles and moving it back, to within rounding."""
+    found = []
+    for i in range(len(model.angles)):
+        model.angles[i] += np.pi / 2
+        forth = model.probabilities()[state]
+        model.angles[i] -= np.pi
+        found.append((forth - model.probabilities()[state]) / 2)
+        model.angles[i] += np.pi / 2
+    return np.array(found)
+
+
+def pearson(a, b):
+    """The correlation of two arrays, in one of many ways."""
+    return np.mean((a - a.mean()) * (b - b.mean())) / (a.std() * b.std())
+
+
+def d_loss(on_real, on_drawn, smoothing):
+    on_both = torch.cat([on_real, on_drawn])
+    called = torch.cat([torch.full_like(on_real, 1 - smoothing), torch.zeros_like(on_drawn)])
+    return 2 * binary_cross_entropy_with_logits(on_both, called)
+
+
+def learned_share(report):
+    return 1 - (report.prior_cost - report.bits_entropy) / report.bits_correlation
+
+
+SCATTERED = {"side by side": 1.7, "scattered": 0.6, "why": "neighbours share a stroke"}
+SMOOTHING = {"landmark": 0.0, "with": 0.46, "without": 0.48}
+SWAPPED = {"circuit": [22.8, 21.1], "shuffled": [29.5, 29.9], "better": "circuit"}
+
+COLLAPSE = {"cost": 0.7, "circuit": 0.8, "codes": 0.79, "impossible": "cost"}
+
+
+def repaired(bits, seed=None):
+    """The halves' rows in random order, each half in one of its own."""
+    rng = np.random.default_rng(seed)
+    return np.hstack([rng.permutation(half) for half in np.hsplit(np.asarray(bits), 2)])
+
+
+# check: (right answers, [(wrong answer, what its hint says)], what no hint may hold)
+TURNED = {"|+⟩": 1.0, "|+i⟩": 0.5, "|−⟩": 0.0, "|−i⟩": 0.5}
+LOWER = {"near 0": [8.3, 8.4, 8.2], "π/2": [8.1, 8.2, 8.0], "lower": "π/2"}
+
+
+def paired_bits():
+    """Sixteen fair bits of which 0 and 8 are equal, and so are six more pairs (1 and 2, 3 and 4, ...)."""
+    bits = (np.arange(2**16)[:, None] >> np.arange(16)) & 1
+    same = [(0, 8), (1, 2), (3, 4), (5, 6), (9, 10), (11, 12), (13, 14)]
+    p = np.prod([bits[:, a] == bits[:, b] for a, b in same], axis=0).astype(float)
+    return p / p.sum()
+
+
+def swept(*kinds):
+    """What run_plan returns, as far as the check looks: two seeds on each arm."""
+    return [{"run": {"prior": {"kind": kind}, "seed": seed}} for seed in (0, 1) for kind in kinds]
+
+
+def ladder_rows():
+    """Rows of a ladder of six seeds: one arm worse than uniform, one better, one that is neither."""
+    plan = sweep.read_plan(Path(__file__).parents[2] / "notebooks/results/ladder_379.toml").values()
+    prior = {run["arm"]: json.dumps({"prior": run["prior"]}) for run in plan}
+    rows = []
+    for seed, jitter in enumerate((0.01, 0.02, -0.01, 0.0, -0.02, 0.015)):
+        kernel = {"uniform": 1.0, "circuit": 1.5 + jitter, "RBM": 0.5 + jitter}
+        kernel |= {"uniform, 16 bits": 2.0, "two bases, zo": 2.0 + jitter * (-1) ** seed}
+        for arm, distance in kernel.items():
+            told = {"arm": arm, "configuration": prior[arm], "seed": seed, "steps": 1.0}
+            rows.append(told | {"kernel_distance": distance})
+    return rows
+
+
+def one_flips():
+    """Pairs of codes of the first model, one flip apart, as texts: two clear digits, the same twice, an unclear one."""
+    gan = qh.QAAN.load(qh.bundled("qcbm_379"), device="cpu")
+    codes = qh.from_index(np.arange(256), 8)
+    digit, sure = (found.numpy() for found in classify(gan.generate(gan.latents(codes))))
+    pairs = np.array([(i, i ^ 1 << bit) for i in range(256) for bit in range(8)])
+    differ, least = digit[pairs[:, 0]] != digit[pairs[:, 1]], sure[pairs].min(axis=1)
+    clear, same, unclear = np.where(differ, least, 0), np.where(differ, 0, least), np.where(differ, -least, -1)
+    return [[one_line(codes[i]) for i in pairs[order.argmax()]] for order in (clear, same, unclear)]
+
+
+ROWS = ladder_rows()
+PAIRED = paired_bits()
+ONE_FLIP, SAME_DIGIT, UNCLEAR = one_flips()
+FAVOURITES = {"codes": [242, 251], "threes": [0.36, 0.34], "favours": "codes"}
+CASES = {
+    "check_one_flip": (
+        [ONE_FLIP, [code.replace(" ", "") for code in ONE_FLIP]],
+        [
+            (["0110 0101"], "Two texts"),
+            (["0110 010", "0110 011"], "Two texts"),
+            (["0110 0102", "0110 0101"], "Two texts"),
+            ([ONE_FLIP[0], ONE_FLIP[0]], "in how many places"),
+            (["0000 0000", "1100 0000"], "in how many places"),
+            (SAME_DIGIT, "takes both for one digit"),
+            (UNCLEAR, "no clear digit"),
+        ],
+        [*ONE_FLIP],
+    ),
+    "check_half_turns": (
+        ["the same"],
+        [("equal", "one of"), ("different", "on a circle")],
+        ["whole turn"],
+    ),
+    "check_favourites": (
+        [FAVOURITES, FAVOURITES | {"codes": (238, 250.0)}],
+        [
+            (231, "dictionary"),
+            (FAVOURITES | {"codes": 242}, "two numbers each"),
+            (FAVOURITES | {"codes": [251, 242]}, "circuit first"),
+            (FAVOURITES | {"threes": [360, 340]}, "between 0 and 1"),
+            (FAVOURITES | {"favours": "threes"}, "'codes' or 'digits'"),
+            (FAVOURITES | {"favours": "digits"}, "further apart"),
+        ],
+        ["242", "251"],
+    ),
+    "check_sevens": (
+        ["smaller"],
+        [("less", "one of the words"), ("larger", "compromise"), ("equal", "compromise")],
+        ["is smaller", "smaller."],
+    ),
+    "check_correlation": (
+        [pearson, lambda a, b: np.corrcoef(a, b)[0, 1]],
+        [
+            (0.7, "function itself"),
+            (lambda a, b: np.mean(a * b), "mean away"),
+            (lambda a, b: np.cov(a, b)[0, 1], "both spreads"),
+            (lambda a, b: np.cov(a, b)[0, 1] / (a.std() * b.std()), "same number"),
+            (lambda a, b: abs(pearson(a, b)), "the sign"),
+            (lambda a, b: np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)), "mean away"),
+            (lambda a, b: pearson(a, b) ** 3, "mean away|mean product"),
+            (lambda a: a, "Calling your function.*TypeError: .* takes 1 positional argument.*mean away"),
+        ],
+        ["corrcoef", ".std", "sqrt"],
+    ),
+    "check_scattered": (
+        [SCATTERED, SCATTERED | {"scattered": 0.1}],
+        [
+            (0.6, "a dictionary|A dictionary"),
+            ({"scattered": 0.6}, "dictionary"),
+            (SCATTERED | {"side by side": 7.0}, "measured in the notebook"),
+            (SCATTERED | {"scattered": -1}, "never negative"),
+            (SCATTERED | {"scattered": 1.9}, "well scattered"),
+            (SCATTERED | {"why": "because"}, "take one of"),
+            (SCATTERED | {"why": "most pixels hold no ink"}, "close together"),
+        ],
+        ["1.7", "smaller"],
+    ),
+    "check_repeats": (
+        [162, 160.0, np.float64(165)],
+        [
+            (256, "come twice in 256"),
+            (251, "come twice in 256"),
+            (128, "Follow one code"),
+            ("many", "type str"),
+            (float("nan"), "number"),
+        ],
+        ["162", "1/e", "63", "255"],
+    ),
+    "check_d_loss": (
+        [d_loss, lambda *a: d_loss(*a).item()],
+        [
+            (0.69, "function itself"),
+            (lambda r, d, s: torch.softplus(r), "Calling your function.*AttributeError: .*softplus.*not surprised"),
+            (lambda r, d, s: d_loss(d, r, s), "not surprised"),
+            (lambda r, d, s: d_loss(r, d, s) / 2, "two surprises"),
+            (lambda r, d, s: 4 * d_loss(r, d, s), "two surprises"),
+            (lambda r, d, s: d_loss(r[:1], d[:1], s), "mean over"),
+            (lambda r, d, s: d_loss(r, d, s).clamp(max=5), "real image drawn"),
+            (lambda r, d, s: d_loss(r, d, 0.0), "called 1 − s"),
+        ],
+        ["binary_cross_entropy", "logsigmoid", "log D"],
+    ),
+    "check_smoothing": (
+        [SMOOTHING],
+        [
+            ({"with": 0.4}, "dictionary"),
+            (SMOOTHING | {"landmark": 0.33}, "all-seeing"),
+            (SMOOTHING | {"with": 1.1}, "halfway"),
+            (SMOOTHING | {"with": 0.49}, "same seed"),
+        ],
+        ["is higher", "one half", " 0."],
+    ),
+    "check_rxx_pi": (
+        [[0, 0, 0, 1], np.array([0.0, 0, 0, 1])],
+        [
+            ([0, 1], "four numbers"),
+            ("everything", "type str.*four numbers"),
+            ([0, 0, 0, -1j], "amplitudes"),
+            ([0.5, 0, 0, 0], "add up to 1"),
+            ([1, 0, 0, 0], "cos²"),
+            ([0, 1, 0, 0], "X ⊗ X"),
+        ],
+        ["[0, 0, 0, 1]", "0, 0, 0, 1", "both bits", "11"],
+    ),
+    "check_secret_of_three": (
+        [circuit(3, ("rxx", 0, 1), ("rxx", 1, 2)), circuit(3, ("rxx", 2, 0), ("rxx", 0, 1), ("rz", 1))],
+        [
+            (circuit(2, ("rxx", 0, 1)), "three qubits"),
+            (circuit(3, ("rxx", 0, 1), ("rxx", 1, 2)).measure_all(inplace=False), "measurements"),
+            (qcbm_ansatz(3, 1), "angle a number"),
+            (circuit(3, ("rxx", 0, 1)), "Some pair"),
+            (circuit(3, ("rx", 0), ("rx", 1), ("rx", 2)), "less than log 2"),
+        ],
+        ["RXX(", "rxx", "π/2", "(1, 2)"],
+    ),
+    "check_reach": (
+        [[2, 4], (2, 4), np.array([2, 4])],
+        [
+            (2, "Two whole"),
+            ([2], "Two whole"),
+            ([1, 4], "one layer: small"),
+            ([3, 4], "one layer: small"),
+            ([2, 2], "passes on"),
+            ([2, 3], "two layers: small"),
+            ([2, 7], "two layers: small"),
+        ],
+        ["[2, 4]", "(2, 4)", "distance 2", "distance 4", "two RXX"],
+    ),
+    "check_fourfold_shots": (
+        [
+            {"kl": 0.25, "variation": 0.5, "error": "halves"},
+            {"kl": np.float64(0.24), "variation": 0.5, "error": "halves"},
+        ],
+        [
+            ({"kl": 0.25}, "dictionary"),
+            ({"kl": [], "variation": 0.5, "error": "halves"}, "dictionary"),
+            ({"kl": 4.0, "variation": 0.5, "error": "halves"}, "bring KL down"),
+            ({"kl": 0.06, "variation": 0.5, "error": "halves"}, "200 throws"),
+            ({"kl": 0.25, "variation": 2.0, "error": "halves"}, "divide by which"),
+            ({"kl": 0.25, "variation": 0.25, "error": "halves"}, "half the sum"),
+            ({"kl": 0.25, "variation": 0.5, "error": "a half"}, "the words"),
+            ({"kl": 0.25, "variation": 0.5, "error": "quarters"}, "squares"),
+        ],
+        ["0.25", "0.5", "root"],
+    ),
+    "check_no_entanglement": (
+        [1.105, np.float64(1.12), 1.1],
+        [([1.1, 1.2], "One number"), (5.545, "size of a cost"), (0.0, "gate on two"), (0.284, "separate coins")],
+        ["1.1", "correlation"],
+    ),
+    "check_slopes": (
+        [slopes(), there_and_back],
+        [
+            ([0.0] * 18, "function is needed"),
+            (lambda model, state: 0.1, "one slope for each angle"),
+            (lambda model: model, "Calling your function.*TypeError.*takes .model, state"),
+            (slopes(moves=True), "model.angles changed"),
+            (slopes(half=1), "twice"),
+            (slopes(half=-0.5), "wrong sign"),
+            (slopes(shift=0.1), "Small nudges"),
+        ],
+        ["π/2", "0.5", "/ 2", "half"],
+    ),
+    "check_trust_radius": (
+        [{"2.0": 0.49, "0.05": 0.23, "wild": "2.0"}, {"2.0": 0.6, "0.05": np.float64(0.35), "wild": "2.0"}],
+        [
+            ({2.0: 0.49, 0.05: 0.23}, "dictionary"),
+            ({"2.0": 0.49, "0.05": [], "wild": "2.0"}, "dictionary"),
+            ({"2.0": 4.9, "0.05": 4.7, "wild": "2.0"}, "entropy"),
+            ({"2.0": 0.49, "0.05": 1.1, "wild": "2.0"}, "^Not yet. 0.05: is it"),
+            ({"2.0": 0.1, "0.05": 0.23, "wild": "2.0"}, "^Not yet. 2.0: is it"),
+            ({"2.0": 0.49, "0.05": 0.23, "wild": 2.0}, "words"),
+            ({"2.0": 0.49, "0.05": 0.23, "wild": "0.05"}, "largest of the first"),
+        ],
+        ["the larger", "circles"],
+    ),
+    "check_plateau": (
+        [{"full": 0.63, "linear": 1.0, "none": 0.95, "decides": "reach"}],
+        [
+            ({"full": 0.63}, "dictionary"),
+            ({"full": -0.4, "linear": 0.0, "none": 0.0, "decides": "reach"}, "np.exp"),
+            ({"full": 0.39, "linear": 1.0, "none": 1.0, "decides": "reach"}, "two qubits"),
+            ({"full": 1.0, "linear": 1.0, "none": 1.0, "decides": "reach"}, "whole circle"),
+            ({"full": 0.63, "linear": 0.6, "none": 1.0, "decides": "reach"}, "linear: do"),
+            ({"full": 0.63, "linear": 1.0, "none": 0.6, "decides": "reach"}, "none: do"),
+            ({"full": 0.63, "linear": 1.0, "none": 1.0, "decides": "width"}, "the words"),
+            ({"full": 0.63, "linear": 1.0, "none": 1.0, "decides": "size"}, "sets it apart"),
+        ],
+        ["few qubits", "0.6"],
+    ),
+    "check_most_shared": (
+        [(7 * np.log(2), 2), [4.852, 2.0]],
+        [
+            (4.85, "Two numbers"),
+            ((-0.1, 2), "never negative"),
+            ((7, 2), "add up to 8 log 2"),
+            ((8 * np.log(2), 1), "what is their entropy"),
+            ((0.64, 200), "Which rows are left"),
+            ((7 * np.log(2), 1), "half of the time"),
+            ((7 * np.log(2), 256), "half of the time"),
+        ],
+        ["4.8", "7 log", "two codes", "two rows"],
+    ),
+    "check_learned_share": (
+        [learned_share],
+        [
+            (0.7, "function itself"),
+            (lambda r: r.prior_cost - r.bits_entropy, "not give 1"),
+            (lambda r: r.bits_entropy / r.prior_cost, "not give 0"),
+            (lambda r: learned_share(r) ** 2, "Half of the way"),
+            (lambda r: (5 - r.prior_cost) / 2, "every epoch"),
+            (lambda r: max(0, learned_share(r)), "cut nothing off"),
+        ],
+        ["prior_cost", "bits_", "/ "],
+    ),
+    "check_swapped_codes": (
+        [SWAPPED, {"circuit": [22, 26], "shuffled": [25, 29], "better": "neither"}],
+        [
+            ([22, 29], "dictionary"),
+            (SWAPPED | {"circuit": [22.8]}, "at least two draws"),
+            (SWAPPED | {"shuffled": [2950, 2990]}, "as many real ones"),
+            (SWAPPED | {"better": "both"}, "take one of"),
+            (SWAPPED | {"better": "neither"}, "overlap"),
+            (SWAPPED | {"circuit": [29.6, 29.7]}, "overlap"),
+        ],
+        ["21", "22."],
+    ),
+    "check_other_turn": (
+        [TURNED, {state.replace("−", "-"): p for state, p in TURNED.items()}],
+        [
+            ({"|+⟩": 1.0}, "the keys"),
+            (TURNED | {"|+⟩": 1.2}, "between 0 and 1"),
+            (TURNED | {"|+i⟩": 1.0, "|−i⟩": 0.0}, "At least one is off"),
+            (TURNED | {"|+⟩": 0.0, "|−⟩": 1.0}, "belongs to 1"),
+        ],
+        ["0.5", "half", "twin"],
+    ),
+    "check_better_cut": (
+        [(PAIRED, [0, 1, 2, 3, 4, 5, 6, 7], np.log(2))],
+        [
+            ((PAIRED[:256], [0, 1, 2, 3, 4, 5, 6, 7], 0.7), "65,536"),
+            ((2 * PAIRED, [0, 1, 2, 3, 4, 5, 6, 7], 0.7), "sum to 1"),
+            ((PAIRED, [0, 1, 2, 3, 4, 5, 6, 6], 0.7), "eight different"),
+            ((PAIRED, [0, 1, 2, 3, 4, 5, 6, 9], np.log(2)), "mirrored"),
+            ((PAIRED, [0, 1, 2, 3, 4, 5, 6, 7], 1.0), "entropies"),
+            ((PAIRED, [0, 2, 4, 6, 8, 10, 12, 15], 5 * np.log(2)), "one in twenty"),
+            ((PAIRED, [0, 1, 2, 3, 4, 5, 7, 9], 3 * np.log(2)), "one in twenty"),
+        ],
+        ["pairs"],
+    ),
+    "check_turn_starts": (
+        [{"near 0": [8.3, 8.4, 8.2], "π/2": [8.1, 8.5, 8.0], "lower": "neither"}, LOWER],
+        [
+            ([8.3, 8.4], "dictionary"),
+            (LOWER | {"π/2": 8.1}, "three costs"),
+            (LOWER | {"near 0": [11.3, 8.4, 8.2]}, "coins"),
+            (LOWER | {"π/2": [2.1, 8.2, 8.0]}, "perfect"),
+            (LOWER | {"π/2": [8.1, 8.1, 8.1]}, "seed of its own"),
+            (LOWER | {"lower": "zo"}, "the words"),
+            (LOWER | {"lower": "near 0"}, "seed by seed"),
+        ],
+        ["8.1", "sooner"],
+    ),
+    "check_one_of_eight": (
+        [0.3366, 1 - 0.95**8],
+        [(34, "between 0 and 1"), (0.05, "one interval"), (0.4, "twice"), (0.95**8, "none"), (0.2, "what is left")],
+        ["0.33", "0.34"],
+    ),
+    "check_other_score": (
+        [(ROWS, {"circuit": "worse", "RBM": "better", "two bases, zo": "tie"})],
+        [
+            (ROWS, "rows are needed|First the rows|dictionary of verdicts"),
+            ((3, {}), "First the rows"),
+            ((ROWS, {"circuit": "worse", "RBM": "better"}), "each arm"),
+            ((ROWS, {"circuit": "lower", "RBM": "better", "two bases, zo": "tie"}), "The words"),
+            ((ROWS, {"circuit": "better", "RBM": "worse", "two bases, zo": "tie"}), "differs"),
+        ],
+        ["circuit is", "RBM is"],
+    ),
+    "check_seeds_needed": (
+        [([1.0, 2.0, 3.0, 4.0, 5.0], 154), ([1.0, 2.0, 3.0, 4.0, 5.0], 153.0)],
+        [
+            (154, "differences by seed"),
+            (([1.0, 2.0], 31), "fewer differences"),
+            (([1.0, 2.0, 3.0, 4.0, 5.0], 153.7), "whole"),
+            (([1.0, 2.0, 3.0, 4.0, 5.0], 38), "both sides"),
+            (([1.0, 2.0, 3.0, 4.0, 5.0], 10), "solve"),
+        ],
+        ["154", "153"],
+    ),
+    "check_five_times_worse": (
+        [{"faulty": 0.7314, "kl": 0.273, "ahead": "chip"}],
+        [
+            (0.73, "dictionary"),
+            ({"faulty": 1.3, "kl": 0.27, "ahead": "chip"}, "share lies"),
+            ({"faulty": 0.23, "kl": 0.27, "ahead": "chip"}, "5/4"),
+            ({"faulty": 0.99, "kl": 0.27, "ahead": "chip"}, "no gate is added"),
+            ({"faulty": 0.73, "kl": 0.037, "ahead": "chip"}, "other errors"),
+            ({"faulty": 0.73, "kl": 0.27, "ahead": "trap"}, "the words"),
+            ({"faulty": 0.73, "kl": 0.27, "ahead": "ion trap"}, "table of sources"),
+        ],
+        ["0.73", "0.27", "56"],
+    ),
+    "check_near_the_end": (
+        [
+            {"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "small spsa"},
+            {"cobyla": 0.2, "spsa": 0.39, "small spsa": 0.22, "lowest": "cobyla"},
+        ],
+        [
+            ({"cobyla": 0.3}, "dictionary"),
+            ({"cobyla": 5.3, "spsa": 5.4, "small spsa": 5.2, "lowest": "small spsa"}, "entropy"),
+            ({"cobyla": 1.7, "spsa": 0.39, "small spsa": 0.22, "lowest": "small spsa"}, "disturbed"),
+            ({"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "adam"}, "the names"),
+            ({"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "cobyla"}, "your own"),
+        ],
+        ["0.22", "too long"],
+    ),
+    "check_readout_undone": (
+        [
+            {"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "gates"},
+            {"readout": (0.0067, 0.0037), "all": (0.155, 0.138), "left": "gates"},  # many shots, and an unlucky draw
+        ],
+        [
+            ({"readout": 0.018, "all": 0.226, "left": "gates"}, "pairs"),
+            ({"readout": (0.2, 0.002), "all": (0.226, 0.189), "left": "gates"}, "must be off"),
+            ({"readout": (0.018, 0.002), "all": (0.018, 0.002), "left": "gates"}, "all, before"),
+            ({"readout": (0.018, 0.03), "all": (0.226, 0.189), "left": "gates"}, "tensor product"),
+            ({"readout": (0.018, 0.014), "all": (0.226, 0.189), "left": "gates"}, "a row what is read"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.05), "left": "gates"}, "all, after"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "wires"}, "the words"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "readout"}, "about half"),
+        ],
+        ["0.002", "0.189", "amplitudes"],
+    ),
+    "check_laptop_qubits": (
+        [28],
+        [(28.4, "whole"), (30, "besides"), (32, "bytes"), (29, "16 GiB leave"), (12, "16 GiB leave")],
+        ["28", "twenty", "3 ·", "2ⁿ"],
+    ),
+    "check_new_arm": (
+        [(2, swept("uniform", "circuit", "rbm"))],
+        [
+            (2, "Two things"),
+            ((2, swept("uniform", "circuit")), "RBM"),
+            ((2, swept("uniform", "rbm")), "before belong"),
+            ((6, swept("uniform", "circuit", "rbm")), "how many results"),
+            ((1, swept("uniform", "circuit", "rbm")), "prints first"),
+        ],
+        ["as many as", "seeds"],
+    ),
+    "check_interrupted": (
+        [{"all": 4, "kept": 2, "found": 2}, {"all": 6, "kept": 5, "found": 5}],
+        [
+            ({"all": 4}, "the keys"),
+            ({"all": 4, "kept": 1.5, "found": 2}, "whole number"),
+            ({"all": 4, "kept": 0, "found": 0}, "before the first"),
+            ({"all": 4, "kept": 4, "found": 4}, "earlier"),
+            ({"all": 4, "kept": 2, "found": 0}, "same folder"),
+        ],
+        ["minus"],
+    ),
+    "check_blind_qubit": (
+        [3, np.int64(3), 3.0],
+        [([3], "One whole"), (2.5, "One whole"), (7, "counted from 0"), (0, "which column"), ("middle", "type str")],
+        [" 3", "middle", "half"],
+    ),
+    "check_diagnoses": (
+        [exercises._ill()],
+        [
+            ({"A": "none"}, "dictionary"),
+            (dict.fromkeys("ABCD", "bad luck"), "The faults are"),
+            (exercises._ill() | {"B": "collapsed prior"}, "^Not yet. Look at B again"),
+            (dict.fromkeys("ABCD", "sorted shots"), "A and B and C and D"),
+        ],
+        [],
+    ),
+    "check_repair": (
+        [repaired, lambda bits: repaired(bits).astype(float)],
+        [
+            (0.7, "function itself"),
+            (lambda bits: bits[:, :4], "same shape"),
+            (lambda bits: np.random.default_rng().permuted(bits, axis=0), "whole rows"),
+            (lambda bits: 1 - bits, "other codes"),
+            (lambda bits: bits, "it is in order yet"),
+            (lambda bits: np.hstack([repaired(bits)[:, :4], bits[:, 4:]]), "it is in order yet"),
+            (lambda bits: np.random.default_rng().permutation(bits), "same order"),
+            (lambda bits: repaired(bits, seed=0), "Two calls"),
+        ],
+        ["permut", "shuffle", "hstack"],
+    ),
+    "check_collapse": (
+        [COLLAPSE, COLLAPSE | {"cost": np.float64(1.4), "circuit": 2.7, "codes": 2.6}],
+        [
+            ({"cost": 0.7}, "dictionary"),
+            (COLLAPSE | {"codes": []}, "dictionary"),
+            (COLLAPSE | {"cost": 5.2}, "one row"),
+            (COLLAPSE | {"circuit": 5.3}, "log p"),
+            (COLLAPSE | {"codes": 0.0}, "same circuit"),
+            (COLLAPSE | {"impossible": "all"}, "take one of"),
+            (COLLAPSE | {"impossible": "codes"}, "asked for all the bits"),
+        ],
+        ["is 'cost'", "entropy of the bits"],
+    ),
+}
+CHECKS = {name for name, _ in inspect.getmembers(exercises, inspect.isfunction) if name.startswith("check_")}
+
+
+def test_every_check_is_tried_here():
+    assert set(CASES) == CHECKS
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_right_answers_are_praised(name, capsys):
+    for answer in CASES[name][0]:
+        assert getattr(exercises, name)(answer) is True
+        assert capsys.readouterr().out.startswith("Right. ")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_wrong_answers_get_a_hint_that_does_not_tell(name, capsys):
+    for answer, hint in CASES[name][1]:
+        assert getattr(exercises, name)(answer) is False
+        told = capsys.readouterr().out
+        assert told.startswith("Not yet. ")
+        assert re.search(hint, told), told
+        assert not any(secret in told for secret in CASES[name][2])
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("odd", [None, "what?", [], {}, object(), float("nan"), np.zeros((2, 3))])
+def test_odd_answers_are_no_crash(name, odd, capsys):
+    assert getattr(exercises, name)(odd) is False
+    assert capsys.readouterr().out.startswith("Not yet. ")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_stub_is_told_to_be_one(name, capsys):
+    assert getattr(exercises, name)(...) is False
+    assert capsys.readouterr().out.strip() == exercises.OPEN

@@ -1,0 +1,227 @@
+"""Links: each leads to a file and a heading that are there, and what tools/navigation.py writes is up to date."""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "tools" / "navigation.py"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("[0-9]*.ipynb"))
+PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "qaan_helpers").rglob("*.md"))
+every_notebook = pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: path.stem)
+
+spec = importlib.util.spec_from_file_location("navigation", SCRIPT)
+navigation = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(navigation)
+
+
+def prose(path):
+    """The Markdown of a page or a notebook, without what stands in code, which holds no links."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return re.sub(r"(```|`).*?\1", "", text, flags=re.DOTALL)
+
+
+def targets(path):
+    """Where the links and pictures of a page or a notebook lead."""
+    text = prose(path)
+    return re.findall(r"\]\(\s*([^)\s]*)", text) + re.findall(r"""(?:href|src)=["']([^"']*)""", text)
+
+
+def anchors(path):
+    """The headings of a page as GitHub names them, or those of a notebook as JupyterLab does."""
+    found = re.findall(
+        r"^#{1,6} +(.*?) *#* *$", path.read_text(encoding="utf-8") if path.suffix == ".md" else prose(path), re.M
+    )
+    if path.suffix == ".ipynb":
+        return {heading.replace(" ", "-") for heading in found}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def fault(path, target):
+    """What is wrong with a link, or nothing."""
+    place = urlsplit(target)
+    if place.scheme == "data":
+        return not re.fullmatch("image/png;base64,[A-Za-z0-9+/]+=*", place.path) and f"{target[:40]} is no picture"
+    if place.scheme:
+        return not (place.scheme == "https" and place.hostname and "." in place.hostname) and f"{target} is no address"
+    there = (path.parent / place.path).resolve() if place.path else path
+    if not there.is_relative_to(ROOT) or not there.exists():
+        return f"{target}: no such file"
+    return bool(place.fragment) and place.fragment not in anchors(there) and f"{target}: no such heading"
+
+
+@pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS, *SOLUTIONS], ids=lambda path: path.stem)
+def test_links_lead_to_a_file_and_a_heading_that_are_there(path):
+    assert not [wrong for target in targets(path) if (wrong := fault(path, target))]
+
+
+def test_the_links_test_finds_what_is_wrong():
+    readme = ROOT / "README.md"
+    assert not fault(readme, "notebooks/00_play.ipynb#The-switches")
+    assert not fault(NOTEBOOKS[0], "../README.md#the-path")
+    for wrong in (
+        "notebooks/99.ipynb",
+        "../elsewhere",
+        "#nowhere",
+        "notebooks/00_play.ipynb#the-switches",
+        "http://a.b",
+        "",
+    ):
+        assert bool(fault(readme, wrong)) == bool(wrong), wrong
+    assert {"notebooks/00_play.ipynb", "LICENSE"} <= set(targets(readme))
+
+
+def test_the_readme_lists_every_notebook_in_order():
+    listed = re.findall(
+        r"^\| \[(\d+) · [^]]+\]\(notebooks/([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"), re.M
+    )
+    assert [name for _, name in listed] == [path.name for path in NOTEBOOKS]
+    assert [int(number) for number, _ in listed] == [int(path.name[:2]) for path in NOTEBOOKS]
+
+
+def test_navigation_is_up_to_date():
+    checked = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout) == (0, ""), f"run `python {SCRIPT.relative_to(ROOT)}`: {checked.stdout}"
+
+
+def links(cell):
+    """The texts and targets of the links to notebooks and contents in a cell."""
+    return re.findall(r"(?<!!)\[([^]!]+)\]\(([^)]+)\)", cell.source)
+
+
+@every_notebook
+def test_a_notebook_begins_and_ends_with_its_neighbours(path):
+    cells = nbformat.read(path, as_version=4).cells
+    top, bottom = cells[0], cells[-1]
+    family = SOLUTIONS if path in SOLUTIONS else NOTEBOOKS
+    at = family.index(path)
+    expected = [family[at - 1].name] if at else []
+    expected += [f"../{path.name.replace('_solutions', '')}"] if family is SOLUTIONS else []
+    expected += [f"{'../' if family is NOTEBOOKS else '../../'}README.md#the-path"]
+    expected += [family[at + 1].name] if at + 1 < len(family) else []
+    for cell in (top, bottom):
+        assert [target for _, target in links(cell)] == expected
+        for text, target in links(cell):
+            number = re.match(r"(?:\.\./)?(\d\d)_", target)
+            assert (str(int(number[1])) in text) if number else text == "contents"
+    place = path.relative_to(ROOT).as_posix()
+    name = navigation.address(ROOT).split("github.com/")[1]
+    assert f"](https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{place})" in top.source
+    assert f"](https://colab.research.google.com/github/{name}/blob/main/{place})" in top.source
+    assert "mybinder" not in bottom.source
+    assert ("shut this notebook's kernel down" in bottom.source) == (path != family[-1])
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """A project of three small notebooks, one with a line of links by hand, and one solution."""
+    (tmp_path / "notebooks" / "solutions").mkdir(parents=True)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "README.md").write_text("# Title\n\n[![old](badge)](gone)\n\n## The path\n")
+    endings = (
+        "See [contents](../README.md).",
+        "An end.\n\n[← 0](00_a.ipynb) · [contents](../README.md)",
+        "[contents](../README.md)",
+    )
+    for name, ending in zip(("00_a", "01_b", "10_c"), endings, strict=True):
+        book = nbformat.v4.new_notebook()
+        output = nbformat.v4.new_output("display_data", {"text/plain": "µ ± 1"}, metadata={"image/png": {"alt": "x"}})
+        code = nbformat.v4.new_code_cell("1 + 1", outputs=[output], execution_count=1)
+        new = nbformat.v4.new_markdown_cell
+        book.cells = [new(f"# {int(name[:2])} · Name {name[-1]}: and more"), code, new(ending)]
+        nbformat.write(book, tmp_path / "notebooks" / f"{name}.ipynb")
+    shutil.copy(tmp_path / "notebooks" / "01_b.ipynb", tmp_path / "notebooks" / "solutions" / "01_b_solutions.ipynb")
+    return tmp_path
+
+
+def books(root):
+    return {path.name: nbformat.read(path, as_version=4).cells for path in sorted(root.rglob("*.ipynb"))}
+
+
+def test_a_second_run_changes_nothing_and_check_writes_nothing(copy, capsys):
+    before = {path: path.read_text() for path in copy.rglob("*.*") if path.is_file()}
+    assert navigation.main(["--check"], copy) == 1
+    assert {path: path.read_text() for path in before} == before
+    assert capsys.readouterr().out.count("not up to date") == 5  # four notebooks and the README
+    assert navigation.main([], copy) == 0
+    written = {path: path.read_bytes() for path in before}
+    assert navigation.main(["--check"], copy) == 0 == navigation.main([], copy)
+    assert {path: path.read_bytes() for path in before} == written
+
+
+def test_all_but_the_two_cells_stays_and_a_line_by_hand_is_replaced(copy):
+    before = books(copy)
+    navigation.main([], copy)
+    after = books(copy)
+    assert after["00_a.ipynb"][1:-1] == before["00_a.ipynb"]  # its link is part of a sentence
+    first, code, last = after["01_b.ipynb"][1:-1]
+    assert [first, code] == before["01_b.ipynb"][:2] and last.source == "An end."
+    assert after["10_c.ipynb"][1:-1] == before["10_c.ipynb"][:2]  # nothing was left of its last cell
+    assert links(after["10_c.ipynb"][-1]) == [("← 1 · Name b", "01_b.ipynb"), ("contents", "../README.md#the-path")]
+    assert '"µ ± 1"' in (copy / "notebooks" / "00_a.ipynb").read_text(encoding="utf-8")  # as nbformat writes it
+
+
+def test_a_new_notebook_moves_its_neighbours_and_a_new_address_all_badges(copy):
+    navigation.main([], copy)
+    (copy / "notebooks" / "01_b.ipynb").rename(copy / "notebooks" / "02_b.ipynb")
+    (copy / "notebooks" / "solutions" / "01_b_solutions.ipynb").unlink()
+    settings = (copy / "pyproject.toml").read_text(encoding="utf-8")
+    settings = settings.replace(navigation.address(copy), "https://github.com/someone/somewhere.git/")
+    (copy / "pyproject.toml").write_text(settings, encoding="utf-8")
+    navigation.main([], copy)
+    top = books(copy)["10_c.ipynb"][0].source
+    assert "](02_b.ipynb)" in top and "git clone -q https://github.com/someone/somewhere qaan" in top
+    readme = (copy / "README.md").read_text()
+    assert readme.startswith("# Title\n\n[![") and readme.endswith(")\n\n## The path\n")
+    assert "gh/someone/somewhere/main?urlpath=lab/tree/notebooks/00_a.ipynb" in readme and "gone" not in readme
+
+
+def test_below_an_exercise_stands_the_picture_of_its_solution_but_not_below_a_prediction(copy):
+    path, solution = copy / "notebooks/01_b.ipynb", copy / "notebooks/solutions/01_b_solutions.ipynb"
+    png, new = "aGVsbG8=", nbformat.v4.new_markdown_cell
+    drew = nbformat.v4.new_output("display_data", {"image/png": png}, metadata={"image/png": {"alt": "A curve."}})
+    for file, level, outputs in ((path, "###", []), (solution, "##", [drew, drew])):
+        book = nbformat.read(file, as_version=4)
+        for heading in ("Exercise 1 · Predict: a", "Exercise 2 · Change: b", "Exercise 3 · Experiment: c"):
+            shown = [] if "Experiment" in heading else outputs
+            book.cells += [new(f"{level} {heading}"), nbformat.v4.new_code_cell("2", outputs=shown)]
+        nbformat.write(book, file)
+    for _ in range(2):  # a second run adds no second picture
+        assert navigation.main([], copy) == 0
+    cells = books(copy)["01_b.ipynb"]
+    (at,) = (at for at, cell in enumerate(cells) if "data:image" in cell.source)
+    assert "Exercise 2" in cells[at - 2].source
+    assert f"![A curve.](data:image/png;base64,{png})" in cells[at].source
+    assert fault(path, f"data:image/png;base64,{png}") is False and fault(path, "data:text/html,hello")
+
+
+def test_times_in_a_notebook_and_in_the_readme_are_those_of_its_stored_run(copy):
+    path, readme = copy / "notebooks" / "00_a.ipynb", copy / "README.md"
+    book = nbformat.read(path, as_version=4)
+    book.cells[0].source += "\n\n**Takes** about 1 s and 0.1 GB on two CPU cores."
+    told = "This notebook took 85 s and 1.2 GB of memory at its peak."
+    book.cells[1].outputs = [nbformat.v4.new_output("stream", text=told)]
+    nbformat.write(book, path)
+    readme.write_text(readme.read_text() + "\n| [0 · A](notebooks/00_a.ipynb) | 1 s | 2 s | 0.1 GB |\n")
+    navigation.main([], copy)
+    assert "**Takes** about 85 s and 1.2 GB on two CPU cores." in books(copy)["00_a.ipynb"][1].source
+    assert "| [0 · A](notebooks/00_a.ipynb) | 1 s | 85 s | 1.2 GB |" in readme.read_text()
+
+
+@pytest.mark.parametrize("wrong", ["https://gitlab.com/a/b", "https://github.com/a", "git@github.com:a/b"])
+def test_an_address_that_binder_and_colab_cannot_open_is_refused(wrong, copy):
+    (copy / "pyproject.toml").write_text(f'[project.urls]\nRepository = "{wrong}"\n')
+    with pytest.raises(ValueError, match="no https://github.com/ACCOUNT/NAME"):
+        navigation.main([], copy)

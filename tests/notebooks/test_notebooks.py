@@ -1,0 +1,372 @@
+"""The notebooks' form: opening, closing, headings, alternative texts, names, numbers, and times as measured."""
+
+import ast
+import inspect
+import json
+import re
+import statistics
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import qaan_helpers as qh
+from qaan_helpers.course import exercises
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+MEASURED = re.compile(r"This notebook took (\d+) s and ([\d.]+) GB")
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("[0-9]*.ipynb"))
+with_solutions = pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: path.stem)
+
+
+def cells(path, kind):
+    """The cells of one kind that are written by hand, with their source as one text."""
+    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    ours = [
+        cell for cell in found if cell["cell_type"] == kind and "navigation" not in cell["metadata"].get("tags", ())
+    ]
+    return [{**cell, "source": "".join(cell["source"])} for cell in ours]
+
+
+def outputs(path):
+    """Data and metadata of every output that has any."""
+    found = [output for cell in cells(path, "code") for output in cell["outputs"] if "data" in output]
+    return [(output["data"], output["metadata"]) for output in found]
+
+
+def measured(path):
+    """Seconds and GB, as the last cell of the stored run printed them."""
+    seconds, memory = MEASURED.search(json.dumps(cells(path, "code")[-1]["outputs"])).groups()
+    return int(seconds), float(memory)
+
+
+def test_those_that_are_written_are_there():
+    names = ["00_play", "01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"]
+    names += ["06_multi_basis", "07_what_the_prior_adds", "08_noise_and_hardware", "09_scaling_out", "10_break_it"]
+    assert [path.stem for path in NOTEBOOKS] == names
+
+
+@each
+def test_opening_and_closing(path):
+    texts = [cell["source"] for cell in cells(path, "markdown")]
+    assert texts[0].startswith(f"# {int(path.stem[:2])} · ")
+    for part in ("**You will be able to**", "**You need**", "**Takes** about"):
+        assert part in texts[0]
+    everything = "\n".join(texts)
+    assert everything.index("## What you have seen") < everything.index("## Exercises")
+    asked = everything.split("## Exercises")[1]
+    headings = re.findall(r"^### Exercise (\d) · ", asked, re.MULTILINE)
+    numbers = headings or re.findall(r"^(\d)\. ", asked, re.MULTILINE)
+    assert len(numbers) >= 3 and numbers == [str(i) for i in range(1, len(numbers) + 1)]
+    code = [cell["source"] for cell in cells(path, "code")]
+    assert "notebook.check_environment(" in code[0]
+    assert "notebook.road_map(" in code[1]
+    assert code[-1] == "print(watch)"
+
+
+def checks(path):
+    """The calls of exercises' checks in a notebook: name, and the text that the call printed when it was stored."""
+    for cell in cells(path, "code"):
+        told = "".join(text for output in cell["outputs"] for text in output.get("text", []))
+        for name in re.findall(r"exercises\.(check_\w+)\(", cell["source"]):
+            yield name, told
+
+
+@each
+def test_each_exercise_is_open_in_the_notebook_and_solved_beside_it(path):
+    asked = dict(checks(path))
+    solution = path.parent / "solutions" / f"{path.stem}_solutions.ipynb"
+    if not asked:
+        assert not solution.exists()
+        return
+    last = "\n".join(cell["source"] for cell in cells(path, "markdown")).split("## Exercises")[1]
+    assert len(asked) == last.count("### Exercise ")
+    assert f"](solutions/{solution.name})" in last
+    assert all(told.strip() == exercises.OPEN for told in asked.values())
+    solved = dict(checks(solution))
+    assert list(solved) == list(asked)
+    assert all(re.search("^Right[.] ", told, re.MULTILINE) for told in solved.values())
+
+
+@each
+def test_time_and_memory_are_those_of_the_stored_run(path):
+    seconds, memory = measured(path)
+    assert seconds <= (20 if path.stem == "00_play" else 150)
+    assert memory < 1.5
+    told = re.search(r"\*\*Takes\*\* about (\d+) s and ([\d.]+) GB", cells(path, "markdown")[0]["source"])
+    assert (int(told[1]), float(told[2])) == (seconds, memory)
+    row = re.search(
+        rf"\({re.escape(f'notebooks/{path.name}')}\).*\| (\d+) s \| ([\d.]+) GB \|", (ROOT / "README.md").read_text()
+    )
+    assert (int(row[1]), float(row[2])) == (seconds, memory)
+
+
+@each
+def test_no_cell_is_silent_for_long(path):
+    for cell in cells(path, "code"):
+        times = cell["metadata"]["execution"]
+        began, ended = (datetime.fromisoformat(times[key]) for key in ("iopub.execute_input", "shell.execute_reply"))
+        shown = json.dumps(cell["outputs"])
+        counts = "%|" in shown or " epochs in " in shown or shown.count('"stream"') > 2  # bars, a live view, lines
+        assert counts or (ended - began).total_seconds() < 10, cell["source"]
+
+
+@with_solutions
+def test_cells_are_short(path):
+    lines = [len([line for line in cell["source"].splitlines() if line.strip()]) for cell in cells(path, "code")]
+    assert max(lines) <= 25
+    assert statistics.median(lines) <= 6
+
+
+@with_solutions
+def test_every_picture_is_small_and_has_its_alternative_text(path):
+    for data, metadata in outputs(path):
+        for kind in [kind for kind in data if kind.startswith("image/")]:
+            assert metadata[kind]["alt"].endswith(".")
+            assert len(data[kind]) * 3 / 4 <= 120_000
+        for picture in re.findall(r"<img[^>]*>", "".join(data.get("text/html", ""))):
+            assert re.search(r"\balt=[\"'][^\"']+[.][\"']", picture), picture[:80]
+            assert len(picture) * 3 / 4 <= 120_000
+    for cell in cells(path, "markdown"):
+        assert "![](" not in cell["source"]
+
+
+@each
+def test_the_plan_is_in_the_words_of_the_headings(path):
+    texts = "\n".join(cell["source"] for cell in cells(path, "markdown"))
+    headings = "\n".join(re.findall(r"^## (.*)", texts, re.MULTILINE)).lower()
+    plan = re.search(r"^The plan: (.*?)(?:\n\n|\n#|[*]\. )", texts, re.MULTILINE | re.DOTALL)[1]
+    plan = " ".join(plan.replace("** · **", ", ").split())
+    for station in plan.split(";")[0].split(", "):
+        assert station.strip(" .*").lower() in headings, station
+
+
+@with_solutions
+def test_figures_of_circuits_say_where_those_ran(path):
+    for cell in cells(path, "code"):
+        if re.search(r"plots\.(cost_curves|distributions|prior_curves)\(", cell["source"]):
+            shown = re.findall(r"plots\.show\(.*", cell["source"])
+            assert all("provenance=" in call for call in shown), cell["source"]
+
+
+@each
+def test_extras_are_asked_for_where_they_are_used(path):
+    code = [cell["source"] for cell in cells(path, "code")]
+    asked = set(re.findall(r'"(\w+)"', re.search(r"check_environment\((.*)\)", code[0])[1]))
+    used = {
+        "hardware": "qiskit_ibm_runtime" in "".join(code),
+        "sweep": "run_plan(" in "".join(code),
+        "notebooks": '.draw("mpl"' in "".join(code),
+    }
+    assert asked == {extra for extra, is_used in used.items() if is_used}
+
+
+@with_solutions
+def test_headings_go_down_one_level_at_a_time_below_one_title(path):
+    texts = [re.sub(r"```.*?```", "", cell["source"], flags=re.DOTALL) for cell in cells(path, "markdown")]
+    levels = [len(marks) for text in texts for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    assert texts[0].startswith("# ") and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+# Names: a notebook's code uses, and its prose mentions, what the package has
+
+
+def home(name):
+    """What a name in a notebook stands for when it is one of ours: the package or a module of it."""
+    if name in ("qh", "qaan_helpers"):
+        return qh
+    return getattr(qh, name) if inspect.ismodule(getattr(qh, name, None)) else None
+
+
+def missing(thing, names):
+    """The first of dotted names that `thing` lacks, or nothing; what only its instances have is not looked for."""
+    for name in names:
+        if not hasattr(thing, name):
+            return None if inspect.isclass(thing) else name
+        thing = getattr(thing, name)
+
+
+def unknown_in_code(source):
+    """Names that code takes from the package and that are not there."""
+    ours = {}
+    tree = ast.parse(re.sub(r"^[%!].*$", "", source, flags=re.MULTILINE))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            ours |= {a.asname or a.name: qh for a in node.names if a.name == "qaan_helpers"}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "qaan_helpers":
+            module = getattr(qh, node.module.partition(".")[2]) if "." in node.module else qh
+            yield from (a.name for a in node.names if a.name.startswith("_") or not hasattr(module, a.name))
+            ours |= {a.asname or a.name: getattr(module, a.name, None) for a in node.names}
+    for node in ast.walk(tree):
+        whole = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+        first, *rest = whole.split(".")
+        if re.fullmatch(r"\w+(\.\w+)+", whole) and inspect.ismodule(ours.get(first)) and missing(ours[first], rest):
+            yield whole
+
+
+def unknown_in_prose(text):
+    """Names of ours that code between backticks mentions and that are not there."""
+    for code in re.findall(r"`([^`\n]+)`", text):
+        for first, rest in re.findall(r"(?<![\w./])(\w+)((?:\.[A-Za-z_]\w*)+)", code):
+            if (
+                home(first)
+                and not rest.endswith(("py", "toml", "safetensors"))
+                and missing(home(first), rest[1:].split("."))
+            ):
+                yield first + rest
+
+
+@with_solutions
+def test_every_name_of_the_package_is_one_that_it_has(path):
+    code = "\n".join(cell["source"] for cell in cells(path, "code"))
+    prose = "\n".join(cell["source"] for cell in cells(path, "markdown"))
+    assert not [*unknown_in_code(code), *unknown_in_prose(prose)]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_every_name_of_the_package_in_a_page_is_one_that_it_has(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert not [*unknown_in_code("\n".join(blocks)), *unknown_in_prose(text)]
+
+
+def test_names_that_the_package_does_not_have_are_found():
+    wrong = "import qaan_helpers as q\nfrom qaan_helpers import plots as p, plot\n"
+    wrong += "from qaan_helpers.bits import draws, _mi\n"
+    used = "q.QBM(q.QCBM, q.plots.show, p.shows, q.QCBM.fits); x.plots.none; q.QAAN.load(1).nothing"
+    assert [*unknown_in_code(wrong + used)] == ["plot", "draws", "_mi", "q.QBM", "p.shows"]
+    told = "`qh.QCBM(4).fit`, `qh.QBM`, `plots.shows(1)`, `plots.show`, `my.plots.shows`, `widgets.Playground(1).bits`"
+    assert [*unknown_in_prose(told)] == ["qh.QBM", "plots.shows"]
+
+
+# Numbers: what the prose says stands in the code, or was printed by it and is compared by the notebook's test
+
+NOT_PROSE = (
+    *(r"(?s)```.*?```", r"`[^`]*`", r"(?s)\$\$.*?\$\$", r"\$[^$]*\$", r"\]\([^)]*\)"),  # code, formulas, addresses
+    *(r"(?m)^#.*$", r"(?m)^\d+\. ", r"\*\*Takes\*\*.*", r"\d+ · "),  # headings, lists, times (tested above), titles
+    r"(?i)\b(notebooks?|exercises?|arXiv:|Fig\.) ?[\d.]+(, \d+)*( (and|to|or) \d+)?",
+)
+# Said and not computed there, and why it holds.
+ELSEWHERE = {
+    "01_mnist": {"255": "the largest byte"},
+    "05_associative_training": {"130": "the public implementation's angles", "1,500": "a default, tested below"},
+    "07_what_the_prior_adds": {"1,500": "a default, tested below"},
+}
+
+
+TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+WORDS = {word: value for value, word in enumerate(f"zero one two three four five six seven eight nine {TEENS}".split())}
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+WORDS |= {"dozen": 12} | {word: 10 * value for value, word in enumerate(TENS.split(), start=2)}
+TIMES = {"hundred": 100, "thousand": 1000, "million": 1_000_000}
+
+
+def numbers(text):
+    """Every number above 2 in a text, in digits or as a word, as it is written, and its value."""
+    for match in re.finditer(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?:e-?\d+)?", text):
+        if float(match.group().replace(",", "")) > 2:  # one and two are in every sentence
+            yield match.group(), float(match.group().replace(",", ""))
+    words = rf"(?i)\b({'|'.join(WORDS)})?[\s-]*\b({'|'.join(TIMES)})\b|\b({'|'.join(WORDS)})\b"
+    for match in re.finditer(words, text):
+        factor, times, alone = (word and word.lower() for word in match.groups())
+        value = WORDS[alone] if alone else WORDS.get(factor, 1) * TIMES[times]
+        if value > 2:
+            yield " ".join(match.group().split()).lower(), value
+
+
+def test_numbers_are_found_in_digits_and_as_words():
+    text = "Two of 1,500, 12.5 and 1e-8; three hundred, a thousand, sixteen bits and Thirty runs."
+    found = {"1,500": 1500, "12.5": 12.5, "three hundred": 300, "thousand": 1000, "sixteen": 16, "thirty": 30}
+    assert dict(numbers(text)) == found
+
+
+def computed(path):
+    """Every number in a notebook's code and in its outputs that do not vary."""
+    found = [cell["source"] for cell in cells(path, "code")]
+    for cell in cells(path, "code"):
+        if "nbval-ignore-output" not in cell["metadata"].get("tags", ()):
+            found += ["".join(output.get("text", "")) for output in cell["outputs"]]
+    text = re.sub(r"(?<=\d)[,_](?=\d{3})", "", "\n".join(found))
+    return {float(number) for number in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", text)}
+
+
+def prose(path):
+    """The texts of a notebook until its exercises, whose numbers are asked of the reader."""
+    texts = [cell["source"] for cell in cells(path, "markdown")]
+    return "\f".join(texts).split("## Exercises\n")[0].split("\f")
+
+
+def unbound(path):
+    """Numbers of the prose that neither the code nor a stable output has, neither as such nor as a share."""
+    known = computed(path)
+    known |= {round(100 * value) for value in known if value < 1} | {100 * value for value in known if value < 1}
+    for text in prose(path):
+        for pattern in NOT_PROSE:
+            text = re.sub(pattern, "", text)
+        yield from (number for number, value in numbers(text) if value not in known)
+
+
+@with_solutions
+def test_every_number_in_the_prose_is_one_of_the_code_or_of_what_it_printed(path):
+    assert set(unbound(path)) == set(ELSEWHERE.get(path.stem, ()))
+
+
+def test_the_default_that_the_prose_names():
+    assert qh.QCBMPrior(8).max_evaluations == 1500
+
+
+# Colours: never all that tells two things apart
+
+SERIES = {"plot", "step", "errorbar", "semilogx", "semilogy", "loglog", "bar", "barh", "hist", "scatter", "stairs"}
+APART = {"linestyle", "ls", "marker", "hatch", "fmt"}
+GREY = {"cividis", "gray", "gray_r"}  # lighter or darker all the way
+
+
+def code_calls(path):
+    tree = ast.parse("\n".join(cell["source"] for cell in cells(path, "code")))
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+
+
+@with_solutions
+def test_labelled_series_have_a_dash_a_marker_or_a_hatch_of_their_own(path):
+    for call in code_calls(path):
+        named = {argument.arg for argument in call.keywords}
+        if call.func.attr in SERIES and "label" in named:
+            formats = [ast.unparse(argument) for argument in call.args[1:] if "DASHES" in ast.unparse(argument)]
+            formats += [a.value for a in call.args[1:] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            assert formats or named & APART or None in named, ast.unparse(call)  # None: **look
+
+
+@with_solutions
+def test_colour_maps_are_readable_in_grey(path):
+    maps = {argument.value.value for call in code_calls(path) for argument in call.keywords if argument.arg == "cmap"}
+    assert maps <= GREY
+
+
+# Widgets
+
+
+@with_solutions
+def test_every_control_that_a_notebook_makes_has_a_name(path):
+    kinds = ("Slider", "Text", "Dropdown", "Button", "Checkbox", "Select", "Combobox")
+    for node in ast.walk(ast.parse("\n".join(cell["source"] for cell in cells(path, "code")))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(kinds):
+            assert any(argument.arg == "description" for argument in node.keywords), ast.unparse(node)
+
+
+def test_panels_are_pictures_where_widgets_cannot_run():
+    path = ROOT / "notebooks" / "00_play.ipynb"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert "widgets" not in notebook["metadata"]  # with their state stored, such pages would show nothing
+    panels = [data for data, _ in outputs(path) if "application/vnd.jupyter.widget-view+json" in data]
+    assert len(panels) == 4 and all("image/png" in data for data in panels)
+
+
+@each
+def test_size_and_stderr(path):
+    assert path.stat().st_size <= 1_000_000
+    for cell in cells(path, "code"):
+        assert not any(output.get("name") == "stderr" for output in cell["outputs"])

@@ -1,0 +1,490 @@
+"""Sweeps: a plan checked before it starts, runs on worker processes, and results that outlive kills and damage."""
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from distributed import Client, LocalCluster
+
+import qaan_helpers as qh
+from qaan_helpers.__main__ import main
+from qaan_helpers.evaluation import sweep
+
+PLAN = """
+source = "sample"
+seeds = [0, 3]
+digits = [3, 7]
+epochs = 2
+score_at = [1, 2]
+batch_size = 300
+n_images = 60
+
+[settings]
+latent_noise = 0.1
+
+[arms.uniform]
+prior = { kind = "uniform", latent_dim = 3 }
+
+[arms."a circuit"]
+prior = { kind = "qcbm", n_qubits = 3, layers = 1, entanglement = "none", max_evaluations = 12, refit_evaluations = 10 }
+settings = { warm_up = 0 }
+"""
+
+
+def written(folder, text=PLAN):
+    path = folder / "plan.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def lasting(result):
+    """What a second run gives again: all but the seconds."""
+    scores = [{k: v for k, v in s.items() if "seconds" not in k} for s in result["scores"]]
+    return {**result, "scores": scores}
+
+
+def here(runs, *_):
+    """In place of a cluster: the same, one after the other in this process."""
+    for name, run in runs.items():
+        yield name, sweep.run_one(run)
+
+
+def watch_processes(addresses, trims):
+    """Add to `addresses` where this process and its children listen, and to `trims` when those give memory back."""
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            addresses |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+            trims |= {process.environ().get("MALLOC_TRIM_THRESHOLD_")}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """(folder with plan and results, what was printed, what `watch_processes` saw) of a sweep on two workers here."""
+    folder, said, seen = tmp_path_factory.mktemp("sweep"), io.StringIO(), (set(), set())
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        write = sweep.storage.write_whole
+        patch.setattr(sweep.storage, "write_whole", lambda *a: (watch_processes(*seen), write(*a)))
+        patch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+        assert main(["sweep", str(written(folder)), "--out", str(folder / "out"), "--workers", "2"]) == 0
+    return folder, said.getvalue(), seen
+
+
+@pytest.fixture
+def done(swept, tmp_path):
+    """A copy of that sweep's plan and results."""
+    (tmp_path / "out").mkdir()
+    for path in (swept[0] / "out").iterdir():
+        (tmp_path / "out" / path.name).write_bytes(path.read_bytes())
+    return written(tmp_path), tmp_path / "out"
+
+
+def results_in(out):
+    return {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
+
+
+# A sweep from end to end
+
+
+def test_every_run_is_a_file_and_every_score_a_row(swept):
+    results = results_in(swept[0] / "out")
+    assert results.keys() == sweep.read_plan(swept[0] / "plan.toml").keys()
+    assert [name.rsplit(".", 1)[0] for name in sorted(results)] == [
+        *("a-circuit.seed0", "a-circuit.seed3", "uniform.seed0", "uniform.seed3")
+    ]
+    with (swept[0] / "out" / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["arm"], row["seed"], row["epoch"], row["steps"]) for row in rows] == [
+        (arm, seed, epoch, steps)
+        for seed in "03"
+        for arm in ("uniform", "a circuit")
+        for epoch, steps in (("1", "4"), ("2", "8"))
+    ]
+    for row in rows:
+        assert row["revision"] == (sweep.revision() or "")
+        assert json.loads(row["versions"])["torch"] == torch.__version__
+        assert json.loads(row["configuration"]) == results[row["result"]]["run"]
+        scores = [s for s in results[row["result"]]["scores"] if s["epoch"] == int(row["epoch"])][0]
+        assert {k: row[k] for k in scores} == {k: "" if v is None else str(v) for k, v in scores.items()}
+
+
+def test_results_are_those_of_a_training_by_hand(swept):
+    """Also the scores half-way do not change what comes after."""
+    (result,) = [r for name, r in results_in(swept[0] / "out").items() if name.startswith("a-circuit.seed3")]
+    prior = qh.QCBMPrior(3, 1, entanglement="none", max_evaluations=12, refit_evaluations=10, seed=3)
+    gan = qh.QAAN(prior, device="cpu", seed=3, latent_noise=0.1, warm_up=0)
+    digits, test = (qh.load_mnist((3, 7), split, "sample") for split in ("train", "test"))
+    reports = list(qh.train(gan, digits, 2, 300))
+    images, bits = gan.sample(60), gan.bits(test.images)
+    last = result["scores"][-1]
+    expected = {
+        "prior_cost": reports[-1].prior_cost,
+        "bits_entropy": reports[-1].bits_entropy,
+        "bits_correlation": reports[-1].bits_correlation,
+        "inception_score": qh.inception_score(images),
+        "frechet_distance": qh.frechet_distance(images, test.images),
+        "kernel_distance": qh.kernel_distance(images, test.images),
+        "class_balance": qh.class_balance(images, (3, 7)),
+        "wanted_fraction": sum(qh.class_coverage(images)[d] for d in (3, 7)),
+        "rarest_digit": min(qh.class_coverage(images)[d] for d in (3, 7)),
+        "distinct_images": qh.distinct_images(images),
+        "nearest_distance": qh.nearest_distance(images, digits.images).mean().item(),
+        "held_out_kl": qh.kl_divergence(bits, prior.probabilities()),
+        "held_out_kl_bias": qh.kl_sampling_bias(prior.probabilities(), 200),
+        "prior_entropy": -sum(p * math.log(p) for p in prior.probabilities()),
+        "prior_correlation": 0,  # without entanglement a circuit's bits know nothing of each other
+    }
+    assert {name: last[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    assert result["n_parameters"] == len(prior.qcbm.angles) == 6
+    assert [score["n_circuits"] for score in result["scores"]] == [12, 22]
+    assert result["data"] == repr(digits)
+    assert result["run"]["settings"] == {"latent_noise": 0.1, "warm_up": 0}
+    assert last["seconds"] > last["prior_seconds"] > 0
+
+
+def test_the_same_run_in_this_process_gives_the_same(swept):
+    runs = sweep.read_plan(swept[0] / "plan.toml")
+    name = next(iter(runs))
+    stored = results_in(swept[0] / "out")[name]
+    del stored["sha256"]
+    assert lasting(sweep.run_one(runs[name]))["scores"] == lasting(stored)["scores"]
+
+
+def test_workers_and_dashboard_listen_on_this_machine_only(swept):
+    _, said, (addresses, _) = swept
+    assert addresses == {"127.0.0.1"}
+    assert "4 runs, 0 of them done already" in said
+    assert "Dashboard: http://127.0.0.1:" in said
+
+
+def test_workers_keep_the_memory_that_each_step_needs_again(swept):
+    _, _, (_, trims) = swept
+    assert trims == {None}  # Dask sets 64 kB, unless told not to
+
+
+# What is done stays done
+
+
+def test_a_second_sweep_does_nothing_again(done, monkeypatch, capsys):
+    plan, out = done
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setattr(sweep, "_spread", lambda *_: pytest.fail("a run was begun"))
+    results = sweep.run_plan(plan, out)
+    assert [(r["run"]["seed"], r["run"]["arm"]) for r in results] == [
+        *((0, "uniform"), (0, "a circuit"), (3, "uniform"), (3, "a circuit"))
+    ]
+    assert "4 runs, 4 of them done already" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_what_is_new_in_the_plan_is_done_and_no_more(done, monkeypatch):
+    plan, out = done
+    plan.write_text(PLAN.replace("[0, 3]", "[0, 1, 3]"))
+    begun = []
+    monkeypatch.setattr(sweep, "_spread", lambda runs, *_: begun.extend(runs) or here({}))
+    with pytest.raises(KeyError):  # the stand-in gives no result
+        sweep.run_plan(plan, out)
+    assert [name.split(".")[1] for name in begun] == ["seed1", "seed1"]
+    for change in (("epochs = 2", "epochs = 3"), ("latent_noise = 0.1", "latent_noise = 0.2"), ("300", "100")):
+        assert not set(sweep.read_plan(written(plan.parent, PLAN.replace(*change)))) & set(results_in(out))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-400])
+
+
+def alter(path):
+    text = path.read_text()
+    assert '"inception_score": 1.' in text
+    path.write_text(text.replace('"inception_score": 1.', '"inception_score": 2.', 1))
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def not_a_result(path):
+    path.write_text("[1, 2]")
+
+
+def anothers(path):
+    """A whole result, of another run."""
+    other = next(p for p in sorted(path.parent.glob("*.json")) if p != path)
+    path.write_bytes(other.read_bytes())
+
+
+@pytest.mark.parametrize("damage", [cut, alter, empty, not_a_result, anothers])
+def test_a_damaged_result_is_told_and_done_again(done, monkeypatch, damage):
+    plan, out = done
+    name = next(iter(sweep.read_plan(plan)))
+    path = out / f"{name}.json"
+    before = json.loads(path.read_text())
+    damage(path)
+    begun = []
+    monkeypatch.setattr(sweep, "_spread", lambda runs, *_: begun.extend(runs) or here(runs))
+    with pytest.warns(UserWarning, match=f"{name}.json is damaged; its run is done again"):
+        sweep.run_plan(plan, out)
+    assert begun == [name]
+    assert lasting(json.loads(path.read_text()))["scores"] == lasting(before)["scores"]
+
+
+def test_a_result_that_was_being_written_is_never_taken_for_whole(tmp_path, monkeypatch):
+    """The machine stops while it writes: what bears the result's name is the whole of it, or is not there."""
+    plan, out = written(tmp_path, PLAN.replace("[0, 3]", "[0]")), tmp_path / "out"
+    ready = list(here(sweep.read_plan(plan)))  # runs save checkpoints, which the stops below are not meant for
+    monkeypatch.setattr(sweep, "_spread", lambda *_: iter(ready))
+    for place in ("os.replace", "os.fsync"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                sweep.run_plan(plan, out)
+        assert not list(out.glob("*.json"))
+    (out / sweep.storage.UNFINISHED).write_text('{"half": ')  # what a kill leaves
+    assert len(sweep.run_plan(plan, out)) == 2
+    assert len(results_in(out)) == 2
+
+
+def test_a_stopped_sweep_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
+    def stopped(runs, *_):
+        yield next(here(runs))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "_spread", stopped)
+    assert main(["sweep", str(written(tmp_path)), "--out", str(tmp_path / "out")]) == 130
+    assert "stopped; every finished run is saved" in capsys.readouterr().err
+    assert len(results_in(tmp_path / "out")) == 1
+    assert (tmp_path / "out" / "table.csv").read_text().count("\n") == 1 + 2
+
+
+# On a cluster that is there already
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        yield cluster
+
+
+def test_a_killed_workers_run_is_done_again_and_nothing_is_lost(tmp_path, cluster):
+    """The worker's process is killed in the middle of its second run."""
+    text = PLAN.replace("epochs = 2", "epochs = 5").replace("[1, 2]", "[5]").replace("[0, 3]", "[0]")
+    plan, out, ended = written(tmp_path, text), tmp_path / "out", []
+    sweeping = threading.Thread(
+        target=lambda: ended.append(sweep.run_plan(plan, out, cluster.scheduler_address)), daemon=True
+    )
+    with Client(cluster) as client:
+        (pid,) = client.run(os.getpid).values()
+        sweeping.start()
+        deadline = time.monotonic() + 120
+        while not results_in(out) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        (at_work,) = [names for names in client.processing().values()]
+        finished = set(results_in(out))
+        os.kill(pid, signal.SIGKILL)
+        sweeping.join(180)
+        assert not sweeping.is_alive()
+        assert client.run(os.getpid).values() != {pid}
+        assert pid not in client.run(os.getpid).values()
+    assert finished and set(at_work) & set(sweep.read_plan(plan)) - finished  # it was in the middle of one
+    runs = sweep.read_plan(plan)
+    assert results_in(out).keys() == runs.keys()
+    assert [r["run"] for r in ended[0]] == list(runs.values())
+    killed = next(name for name in runs if name not in finished)
+    assert lasting(sweep.run_one(runs[killed]))["scores"] == lasting(results_in(out)[killed])["scores"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the run that must fail wants a GPU")
+def test_runs_that_fail_are_named_and_tried_again_the_next_time(tmp_path, cluster, capsys):
+    plan, out = written(tmp_path, PLAN + '\n[arms.bad]\nprior = { kind = "uniform" }\n'), tmp_path / "out"
+    text = plan.read_text().replace("epochs = 2", 'epochs = 1\ndevice = "cuda"').replace("[1, 2]", "[1]")
+    plan.write_text(text)
+    scheduler = ["--scheduler", cluster.scheduler_address]
+    assert main(["sweep", str(plan), "--out", str(out), *scheduler]) == 2
+    said = capsys.readouterr()
+    assert "6 of 6 runs have failed" in said.err and "sees no CUDA device" in said.err
+    assert "6 runs, 0 of them done already" in said.out
+    assert not results_in(out)
+
+
+def test_one_failure_does_not_stop_the_others(tmp_path, monkeypatch):
+    def one_fails(runs, *_):
+        first, *others = runs
+        yield first, OSError("no space left")
+        yield from here({name: runs[name] for name in others})
+
+    plan, out = written(tmp_path, PLAN.replace("[0, 3]", "[0]")), tmp_path / "out"
+    monkeypatch.setattr(sweep, "_spread", one_fails)
+    with pytest.raises(RuntimeError, match=r"1 of 2 runs have failed, uniform\.seed0.*no space left.*tries again"):
+        sweep.run_plan(plan, out)
+    assert [name.split(".")[0] for name in results_in(out)] == ["a-circuit"]
+
+
+def test_without_dask_it_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "distributed", None)
+    assert main(["sweep", str(written(tmp_path)), "--out", str(tmp_path / "out")]) == 2
+    assert "pip install 'qaan_helpers[sweep]'" in capsys.readouterr().err
+
+
+# A run
+
+
+def one_run(tmp_path, text):
+    return next(iter(sweep.read_plan(written(tmp_path, text)).values()))
+
+
+def test_steps_are_rounded_up_to_whole_epochs(tmp_path):
+    """1,200 images in batches of 300 are 4 steps an epoch."""
+    text = PLAN.replace("epochs = 2", "steps = 9").replace("[1, 2]", "[4, 5, 9]")
+    result = sweep.run_one(one_run(tmp_path, text))
+    assert [(score["epoch"], score["steps"]) for score in result["scores"]] == [(1, 4), (2, 8), (3, 12)]
+
+
+def test_entropy_and_total_correlation_of_a_prior_are_those_worked_out_by_hand():
+    """Two bits that are always equal hold one bit's entropy, and share as much; the third is a coin of its own."""
+    prior = qh.ReplayPrior(3, seed=0)
+    gan = qh.QAAN(prior, device="cpu", seed=0, warm_up=0)
+    prior.fit(np.array([[0, 0, 0], [1, 1, 0], [0, 0, 1], [1, 1, 1]], dtype=np.uint8))
+    gan._prior_fitted = True
+    scores = sweep._prior_scores(gan, qh.load_mnist((3, 7), "test", "sample"), 0)
+    assert scores["prior_entropy"] == pytest.approx(2 * math.log(2))
+    assert scores["prior_correlation"] == pytest.approx(math.log(2))
+
+
+def test_a_run_of_one_digit_and_many_bits_has_no_balance_and_no_held_out_kl(tmp_path):
+    text = PLAN.replace("[3, 7]", "[7]").replace("latent_dim = 3", "latent_dim = 17").replace("[1, 2]", "[2]")
+    (scores,) = sweep.run_one(one_run(tmp_path, text))["scores"]
+    assert scores["class_balance"] is scores["held_out_kl"] is scores["held_out_kl_bias"] is None
+    assert scores["prior_entropy"] is scores["prior_correlation"] is None
+    assert scores["prior_cost"] == pytest.approx(17 * math.log(2))
+
+
+def test_what_trainings_warn_of_is_kept(tmp_path):
+    text = PLAN.replace("latent_noise = 0.1", "learning_rate = 0.9").replace("[1, 2]", "[2]")
+    text = text.replace("epochs = 2", "epochs = 4")
+    result = sweep.run_one(one_run(tmp_path, text))
+    assert any("learning_rate" in told for told in result["warnings"])
+    json.dumps(result, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("prior", "n_parameters"),
+    [
+        ("{ kind = 'product', latent_dim = 3 }", 3),
+        ("{ kind = 'rbm', latent_dim = 3, hidden = 2, steps = 5, refit_steps = 5 }", 3 * 2 + 3 + 2),
+        ("{ kind = 'replay', latent_dim = 3 }", 0),
+        ("{ kind = 'qcbm', n_qubits = 2, layers = 1, bases = 'zt', max_evaluations = 10, refit_evaluations = 10 }", 7),
+    ],
+)
+def test_every_prior_runs_and_its_parameters_are_counted(tmp_path, prior, n_parameters):
+    text = PLAN.replace('{ kind = "uniform", latent_dim = 3 }', prior.replace("'", '"')).replace("[1, 2]", "[2]")
+    assert sweep.run_one(one_run(tmp_path, text))["n_parameters"] == n_parameters
+
+
+# The plan
+
+
+def test_a_plans_defaults_are_those_its_docstring_shows(tmp_path):
+    example = sweep.__doc__.split("as this one:\n")[1].split("\nEvery run")[0]
+    text = "\n".join(line.removeprefix("    ") for line in example.splitlines())
+    runs = sweep.read_plan(written(tmp_path, text))
+    assert len(runs) == 2 * 4
+    short = [line for line in text.splitlines() if not line.startswith(("digits", "batch", "n_images", "device"))]
+    assert sweep.read_plan(written(tmp_path, "\n".join(short))) == runs
+    run = list(runs.values())[-1]
+    assert run["settings"] == {"learning_rate": 5e-4, "refresh": 2}
+    assert (run["arm"], run["seed"], run["score_at"]) == ("circuit without entanglement", 3, [1200, 2400])
+
+
+WRONG = [
+    ("source =", "sauce =", "the plan has 'sauce', which is not known; it takes batch_size, device"),
+    ('source = "sample"', "", "the plan lacks 'source'"),
+    ('"sample"', '"auto"', "source is 'auto'; choose 'sample' or 'full'"),
+    ("seeds = [0, 3]", "", "the plan lacks 'seeds'"),
+    ("[0, 3]", "[]", r"seeds is \[\]; it must be a list"),
+    ("[0, 3]", "3", "seeds is 3; it must be a list"),
+    ("[0, 3]", "[0, -1]", "one of seeds is -1"),
+    ("[0, 3]", "[0, 0.5]", r"one of seeds is 0\.5"),
+    ("[0, 3]", "[2, 2]", r"seeds is \[2, 2\]; each may be named once only"),
+    ("[3, 7]", "[3, 12]", r"digits has \[12\]"),
+    ("[3, 7]", '"3,7"', "digits is '3,7'; it must be a list"),
+    ("[3, 7]", "[3, 3]", r"digits is \[3, 3\]; each may be named once only"),
+    ("epochs = 2", "", "needs epochs or steps"),
+    ("epochs = 2", "epochs = 2\nsteps = 9", "needs epochs or steps, one of the two"),
+    ("epochs = 2", "epochs = 0", "epochs is 0"),
+    ("epochs = 2", "epochs = 2.5", r"epochs is 2\.5"),
+    ("[1, 2]", "[1, 3]", r"score_at is \[1, 3\], but a run ends after 2 epochs"),
+    ("[1, 2]", "[0]", "one of score_at is 0"),
+    ("[1, 2]", "2", "score_at is 2; it must be a list"),
+    ("batch_size = 300", "batch_size = 0", "batch_size is 0"),
+    ("n_images = 60", "n_images = 1", "n_images is 1"),
+    ("n_images = 60", 'device = "tpu"', "device is 'tpu'"),
+    ("latent_noise", "latent_nose", "settings has 'latent_nose', which is not known"),
+    ("latent_noise = 0.1", "latent_noise = -1", "arm 'uniform' cannot work: latent_noise is -1"),
+    ("latent_noise = 0.1", 'latent_noise = "much"', "arm 'uniform' cannot work: .*str"),
+    ("[settings]\nlatent_noise = 0.1", "settings = 5", "settings is 5; it must be a table"),
+    ("warm_up = 0", "warmup = 0", "arm 'a circuit' cannot work: its settings has 'warmup'"),
+    ("warm_up = 0", "warm_up = -2", "arm 'a circuit' cannot work: warm_up is -2"),
+    ("settings = { warm_up = 0 }", "settings = 3", "arm 'a circuit' cannot work: its settings is 3"),
+    ('kind = "uniform"', 'kind = "rainbow"', "arm 'uniform' cannot work: prior kind is 'rainbow'"),
+    ('kind = "uniform", ', "", "arm 'uniform' cannot work: prior kind is None"),
+    ("latent_dim = 3", "latent_dim = 0", "arm 'uniform' cannot work: latent_dim is 0"),
+    ("latent_dim = 3", "qubits = 3", "arm 'uniform' cannot work: its prior has 'qubits'.*it takes kind, latent_dim$"),
+    ("latent_dim = 3", "seed = 3", "its prior has 'seed'"),
+    ('{ kind = "uniform", latent_dim = 3 }', '"uniform"', "prior is 'uniform'; it must be a table"),
+    ("max_evaluations = 12", "max_evaluations = 2", "arm 'a circuit' cannot work: max_evaluations is 2, but COBYLA"),
+    ("layers = 1", "layers = 1, execution = { sots = 3 }", "arm 'a circuit' cannot work: 'shots'"),
+    ("prior = {", "prier = {", "arm 'uniform' has 'prier'"),
+    ('prior = { kind = "uniform", latent_dim = 3 }', "", "arm 'uniform' lacks 'prior'"),
+    ("seeds", "seeds seeds", "is no TOML"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), WRONG)
+def test_a_plan_that_cannot_work_is_refused_before_anything_starts(tmp_path, monkeypatch, old, new, message):
+    assert old in PLAN
+    monkeypatch.setattr(sweep, "_spread", lambda *_: pytest.fail("a run was begun"))
+    path = written(tmp_path, PLAN.replace(old, new, 1))
+    with pytest.raises(ValueError, match=message) as refused:
+        sweep.run_plan(path, tmp_path / "out")
+    assert str(path) in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arms", ["arms = {}", "arms = 3"])
+def test_a_plan_without_arms_is_refused(tmp_path, arms):
+    with pytest.raises(ValueError, match="arms is empty"):
+        sweep.read_plan(written(tmp_path, f'{arms}\nsource = "sample"\nseeds = [0]\nepochs = 1'))
+
+
+def test_a_plan_that_is_not_there_and_no_workers_are_refused(tmp_path, capsys):
+    assert main(["sweep", str(tmp_path / "none.toml"), "--out", str(tmp_path / "out")]) == 2
+    assert "none.toml" in capsys.readouterr().err
+    assert main(["sweep", str(written(tmp_path)), "--out", str(tmp_path / "out"), "--workers", "0"]) == 2
+    assert "workers is 0" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_revision_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
+    """And not that of a repository in which somebody has an environment with the package."""
+    git = [shutil.which("git"), "-C", str(tmp_path), "-c", "user.name=N", "-c", "user.email=e@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "one"], check=True)
+    (tmp_path / "lib").mkdir()
+    for root, length in ((tmp_path, 7), (tmp_path / "lib", 0)):
+        sweep.revision.cache_clear()
+        monkeypatch.setattr(sweep, "__file__", str(root / "qaan_helpers" / "evaluation" / "sweep.py"))
+        assert len(sweep.revision() or "") == length
+    sweep.revision.cache_clear()

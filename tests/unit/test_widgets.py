@@ -1,0 +1,428 @@
+"""The playground: each control moved in Python, and what then stands in the state, in the picture and in its words."""
+
+import base64
+import io
+
+import ipywidgets as ipw
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import qaan_helpers as qh
+from qaan_helpers.evaluation.metrics import classify
+from qaan_helpers.gan.storage import bundled_names
+from qaan_helpers.lab import plots, widgets
+
+PANELS = ("model", "bits", "circuit", "morph")
+
+
+@pytest.fixture(scope="module")
+def made():
+    return widgets.Playground()
+
+
+@pytest.fixture
+def play(made):
+    """The playground as it is when it was just made."""
+    made.circuit.seed = 0
+    if made.choice.value == made.choice.options[0]:
+        made._follow()
+    else:
+        made.choice.value = made.choice.options[0]
+    return made
+
+
+@pytest.fixture(scope="module")
+def uniform():
+    """The name of a model that comes along without a circuit."""
+    return next(n for n in bundled_names() if type(qh.QAAN.load(qh.bundled(n)).prior).__name__ == "UniformPrior")
+
+
+def pictures(play, *names):
+    return [getattr(play, name).picture.value for name in names or PANELS]
+
+
+def every(widget):
+    """A widget and all those in it."""
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from every(child)
+
+
+def controls(play):
+    kinds = (ipw.ToggleButton, ipw.Button, ipw.FloatSlider, ipw.Dropdown, ipw.Text)
+    return [w for name in PANELS for w in every(getattr(play, name).box) if isinstance(w, kinds)]
+
+
+# The models
+
+
+def test_all_bundled_models_are_there_and_one_with_a_circuit_is_first(play):
+    assert sorted(play.choice.options) == bundled_names()
+    assert play.trained_angles is not None and widgets.circuit_of(play.gan.prior) is not None
+
+
+def test_a_model_with_a_circuit_goes_before_those_without(tmp_path, monkeypatch):
+    for name, prior in {"a": qh.UniformPrior(2), "b": qh.QCBMPrior(2, layers=1), "c": qh.UniformPrior(2)}.items():
+        qh.QAAN(prior, "cpu").save(tmp_path / name)
+    monkeypatch.setattr(storage, "BUNDLED", tmp_path)
+    assert list(widgets.Playground().choice.options) == ["b", "a", "c"]
+
+
+def test_every_picture_is_a_small_png_and_every_text_a_sentence(play):
+    for name in PANELS:
+        panel = getattr(play, name)
+        with Image.open(io.BytesIO(panel.picture.value)) as drawn:
+            assert drawn.format == "PNG" and panel.picture.layout.width == f"{drawn.width}px"
+            assert drawn.width <= 900
+        assert len(panel.picture.value) <= 120_000
+        _, text = panel.figure()
+        assert text.endswith(".") and panel.caption.value == f"<p>{text}</p>"
+
+
+def test_another_model_moves_all_panels(play):
+    before = pictures(play)
+    play.choice.value = other = play.choice.options[1]
+    assert not set(before) & set(pictures(play))
+    assert play.gan.generator.layers[0].weight.equal(qh.QAAN.load(qh.bundled(other), "cpu").generator.layers[0].weight)
+    for name in PANELS:
+        assert other in getattr(play, name).figure()[0].get_suptitle()
+    play.choice.value = play.choice.options[0]
+    assert pictures(play, "model", "bits", "morph", "circuit") == [before[i] for i in (0, 1, 3, 2)]
+
+
+def test_a_model_is_drawn_code_by_code(play):
+    figure, text = play.model.figure()
+    n = play.gan.prior.latent_dim
+    assert n == 8 and f"{2**n} codes" in text
+    sheet = figure.axes[0].images[0].get_array()
+    image = play.images(qh.from_index([37], n))[0, 0].numpy()  # row 2, column 5
+    assert np.abs(sheet[61:89, 151:179] - image).max() <= 0.5 / 15 + 1e-6
+
+
+def test_a_playground_takes_runs_of_other_sizes_and_priors(tmp_path, made):
+    priors = {
+        "four bits": qh.QCBMPrior(4, layers=1),
+        "two bases": qh.QCBMPrior(2, layers=1, bases="zt"),
+        "mixed": qh.MixedPrior(qh.QCBMPrior(3, layers=1)),
+        "scrambled": qh.ScrambledPrior(qh.QCBMPrior(3, layers=1)),  # no code is the one that its circuit draws
+        "machine": qh.RBMPrior(3),
+        "one": qh.UniformPrior(1),
+    }
+    for name, prior in priors.items():
+        qh.QAAN(prior, "cpu").save(tmp_path / name)
+    play = widgets.Playground(*(tmp_path / name for name in priors))
+    assert list(play.choice.options) == [str(tmp_path / name) for name in priors] + list(made.choice.options)
+    for name, prior in priors.items():
+        play.choice.value = str(tmp_path / name)
+        assert len(play.bits.switches) == len(play.code) == prior.latent_dim
+        play.bits.switches[-1].value = not play.bits.switches[-1].value
+        play.morph.t.value, play.circuit.knob.value = 0.3, 0.5
+        play.circuit.again.click()
+        circuit = widgets.circuit_of(play.gan.prior)
+        assert play.circuit.knob.disabled == (name in ("scrambled", "machine", "one")) == (circuit is None)
+        if circuit:
+            assert circuit.angles == pytest.approx(0.5 * play.trained_angles)
+            names = [label for label, _ in play.circuit.angle.options]
+            assert len(names) == circuit.circuit.num_parameters and names[0] == "θ[0]: RX on qubit 0"
+
+
+def test_more_codes_than_fit_are_drawn_from_the_prior(tmp_path):
+    qh.QAAN(qh.UniformPrior(9), "cpu").save(tmp_path)
+    play = widgets.Playground(tmp_path)
+    figure, text = play.model.figure()
+    assert f"{widgets.MAPPED} codes that its prior drew" in text
+    assert figure.axes[0].images[0].get_array().shape == (480, 480)
+
+
+def test_a_folder_without_a_run_and_too_many_bits_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        widgets.Playground(tmp_path)
+    qh.QAAN(qh.UniformPrior(17), "cpu").save(tmp_path)
+    with pytest.raises(ValueError, match="has 17 bits; the playground shows 16 at most"):
+        widgets.Playground(tmp_path)
+
+
+# The switches
+
+
+def test_a_switch_flips_its_bit_and_no_other(play):
+    for q, switch in enumerate(play.bits.switches):
+        code, latents, (picture,) = play.code, play.gan.latents(play.code[None]), pictures(play, "bits")
+        switch.value = not switch.value
+        moved = (play.gan.latents(play.code[None]) - latents)[0]
+        assert moved.nonzero().flatten().tolist() == [q] and moved[q].abs() == 2
+        assert play.code[q] == 1 - code[q] == int(switch.value)
+        assert switch.description == f"bit {q} = {play.code[q]}"
+        assert pictures(play, "bits") != [picture]
+        assert set(play.code) <= {0, 1} and play.code.dtype == np.uint8
+
+
+def test_the_picture_is_of_the_code_and_of_each_neighbour(play):
+    play.bits.choose(np.array([1, 0, 0, 1, 1, 0, 1, 0]))
+    (big, small), text = play.bits.figure()[0].axes, play.bits.figure()[1]
+    images = play.images(widgets.with_flips(play.code))
+    assert torch.allclose(torch.as_tensor(big.images[0].get_array()), images[0, 0])
+    sheet = small.images[0].get_array()
+    assert np.allclose(sheet[2:30, 3:31], images[1, 0]) and np.allclose(sheet[44:72, 105:133], images[8, 0])
+    labels = [t.get_text() for t in small.texts]
+    assert labels[0] == "bit 0 → 0" and labels[7] == "bit 7 → 1"
+    digits, _ = classify(images)
+    assert f"Code 1001 1010 draws what the classifier takes for a {digits[0]}" in text
+    assert f"bit 7 → 1 a {digits[8]}." in text
+
+
+def test_any_code_is_one_that_the_prior_draws(play):
+    seen = set()
+    for _ in range(3):
+        play.bits.any.click()
+        assert [s.value for s in play.bits.switches] == play.code.astype(bool).tolist()
+        seen.add(tuple(play.code))
+    assert len(seen) > 1
+
+
+def test_the_code_at_the_start_is_a_clear_one(play):
+    digits, sure = classify(play.images(play.code[None]))
+    assert digits.item() in play.gan.digits and sure.item() > 0.95
+
+
+# The circuit
+
+
+def test_the_knob_scales_all_angles_and_at_zero_every_code_is_alike(play):
+    circuit, (picture,) = widgets.circuit_of(play.gan.prior), pictures(play, "circuit")
+    assert circuit.angles == pytest.approx(play.trained_angles)
+    play.circuit.knob.value = 0.5
+    assert circuit.angles == pytest.approx(play.trained_angles / 2)
+    assert pictures(play, "circuit") != [picture]
+    assert "0.50 times the trained angles (exact amplitudes on Aer)" in play.circuit.caption.value
+    play.circuit.knob.value = 0
+    assert np.allclose(play.gan.prior.probabilities(), 1 / 256)
+    assert "all angles 0" in play.circuit.caption.value and "equally likely" in play.circuit.caption.value
+
+
+def test_one_angle_is_turned_on_top_and_remembered(play):
+    circuit, panel = widgets.circuit_of(play.gan.prior), play.circuit
+    assert panel.angle.value == 8 and panel.angle.options[8] == ("θ[8]: RZ on qubit 0", 8)  # the first that moves
+    (picture,) = pictures(play, "circuit")
+    panel.turn.value = 1.5
+    assert pictures(play, "circuit") != [picture]
+    panel.angle.value = 20
+    assert panel.turn.value == 0
+    panel.turn.value = -0.5
+    panel.knob.value = 0.25
+    turned = circuit.angles - 0.25 * play.trained_angles
+    assert np.flatnonzero(abs(turned) > 1e-12).tolist() == [8, 20]
+    assert turned[[8, 20]] == pytest.approx([1.5, -0.5])
+    assert "2 of them turned" in panel.caption.value
+    panel.angle.value = 8
+    assert panel.turn.value == 1.5
+    panel.turn.value = 4.4e-16  # what a browser makes of a slider's 0
+    assert "1 of them turned" in panel.caption.value
+    panel.back.click()
+    assert (panel.knob.value, panel.turn.value) == (1, 0)
+    assert circuit.angles == pytest.approx(play.trained_angles)
+    assert pictures(play, "circuit") == [picture]
+
+
+def test_an_idle_angle_moves_nothing(play):
+    play.circuit.angle.value = 0
+    before = play.gan.prior.probabilities()
+    play.circuit.turn.value = 2
+    assert np.allclose(play.gan.prior.probabilities(), before)
+
+
+def bars_stand_for(axis, p):
+    (shape,) = axis.collections[0].get_paths()
+    just_under, just_over = (np.stack([np.arange(len(p)), share * p], axis=1) for share in (0.99, 1.01))
+    return shape.contains_points(just_under).all() and not shape.contains_points(just_over).any()
+
+
+def test_the_picture_is_of_the_distribution_and_of_codes_drawn_from_it(play):
+    play.circuit.knob.value = 0.5
+    axis, digits = play.circuit.figure()[0].axes
+    assert bars_stand_for(axis, play.gan.prior.probabilities())
+    codes = [widgets.read_code(text.get_text(), 8) for text in digits.texts]
+    drawn = next(line for line in axis.lines if line.get_label() == "drawn below")
+    assert drawn.get_xdata().tolist() == qh.to_index(np.array(codes)).tolist() and len(codes) == widgets.DRAWN
+    assert np.allclose(digits.images[0].get_array()[2:30, 3:31], play.images(codes[0][None])[0, 0])
+
+
+def test_others_are_drawn_from_the_same_distribution(play):
+    def labels():
+        return [text.get_text() for text in play.circuit.figure()[0].axes[1].texts]
+
+    first, p = labels(), play.gan.prior.probabilities()
+    assert labels() == first
+    play.circuit.again.click()
+    assert labels() != first and np.array_equal(play.gan.prior.probabilities(), p)
+
+
+def test_a_model_without_a_circuit_says_so_and_is_flat(play, uniform):
+    play.circuit.knob.value = 0.5
+    play.choice.value = uniform
+    panel = play.circuit
+    assert all(control.disabled for control in (panel.knob, panel.angle, panel.turn, panel.back))
+    assert not panel.again.disabled and panel.angle.options == ()
+    assert f"{uniform} has no circuit to turn" in panel.caption.value and "equally likely" in panel.caption.value
+    assert bars_stand_for(panel.figure()[0].axes[0], np.full(256, 1 / 256))
+    panel.knob.value, panel.turn.value = 0.1, 1
+    panel.back.click()
+    play.choice.value = play.choice.options[0]
+    assert not panel.knob.disabled and panel.knob.value == 1
+    highest = play.gan.prior.probabilities().max()  # the scale is that of the trained angles, wherever the knob was
+    assert panel.figure()[0].axes[0].get_ylim()[1] == pytest.approx(1.1 * highest)
+    assert widgets.circuit_of(play.gan.prior).angles == pytest.approx(play.trained_angles)
+
+
+# The walk
+
+
+def test_the_walk_ends_at_the_codes_and_its_middle_is_their_mean(play):
+    start, end = np.array([0, 1] * 4), np.array([1, 1] * 4)
+    play.morph.choose(start, end)
+    for t, latents in ((0, 2 * start - 1), (1, 2 * end - 1), (0.5, (start + end) - 1)):
+        (picture,) = pictures(play, "morph")
+        play.morph.t.value = t
+        big, strip = play.morph.figure()[0].axes
+        expected = play.gan.generate(torch.as_tensor(latents[None]).float())[0, 0]
+        assert np.allclose(big.images[0].get_array(), expected, atol=1e-5)
+        assert pictures(play, "morph") != [picture]
+        bold = [text.get_text() for text in strip.texts if text.get_weight() == "bold"]
+        assert bold == [f"t = {t:.1f}"] and len(strip.texts) == widgets.FRAMES
+    assert "4 bits differ" in play.morph.caption.value
+
+
+@pytest.mark.parametrize("text", ["", "0101", "01010102", "010101011", "<b>0101</b>", "٠١٠١٠١٠١"])
+def test_what_is_no_code_is_named_and_changes_nothing(play, text):
+    play.morph.choose([0] * 8, [1] * 8)
+    (picture,) = pictures(play, "morph")
+    play.morph.end.value = text
+    assert pictures(play, "morph") == [picture]
+    assert "is no code of 8 bits, each 0 or 1: to stays as it was." in play.morph.caption.value
+    assert "<b>" not in play.morph.caption.value
+    play.morph.end.value = "1111 0000"
+    assert play.morph.ends.tolist() == [[0] * 8, [1, 1, 1, 1, 0, 0, 0, 0]]
+    assert "no code" not in play.morph.caption.value
+
+
+def test_the_walk_starts_at_my_code_or_anywhere(play):
+    play.bits.choose(np.array([1, 1, 1, 0, 0, 0, 1, 1]))
+    end = play.morph.ends[1].copy()
+    play.morph.mine.click()
+    assert play.morph.ends.tolist() == [[1, 1, 1, 0, 0, 0, 1, 1], end.tolist()]
+    play.morph.pair.click()
+    assert [widgets.read_code(play.morph.start.value, 8).tolist(), play.morph.end.value] == [
+        *(play.morph.ends[0].tolist(), widgets.one_line(play.morph.ends[1]))
+    ]
+
+
+# All of them
+
+
+def test_moves_in_any_order_leave_state_and_pictures_in_step(play):
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        movable = [control for control in controls(play) if not control.disabled]
+        control = movable[rng.integers(len(movable))]
+        if isinstance(control, ipw.Button):
+            control.click()
+        elif isinstance(control, ipw.ToggleButton):
+            control.value = not control.value
+        elif isinstance(control, ipw.FloatSlider):
+            control.value = rng.uniform(control.min, control.max)
+        elif isinstance(control, ipw.Text):
+            control.value = "".join(map(str, rng.integers(0, 2, rng.integers(7, 9))))
+        else:
+            control.index = int(rng.integers(len(control.options)))
+    assert [switch.value for switch in play.bits.switches] == play.code.astype(bool).tolist()
+    circuit, trained = widgets.circuit_of(play.gan.prior), play.trained_angles
+    if circuit:
+        assert circuit.angles == pytest.approx(play.circuit.knob.value * trained + play.circuit.turns)
+    shown = pictures(play, "bits", "circuit", "morph")
+    for name in ("bits", "circuit", "morph"):
+        getattr(play, name).refresh()
+    assert pictures(play, "bits", "circuit", "morph") == shown  # nothing was left to draw
+
+
+def test_several_moves_at_once_draw_once(play, monkeypatch):
+    drawn = []
+    figure = play.bits.figure
+    monkeypatch.setattr(play.bits, "figure", lambda: drawn.append(1) or figure())
+    play.bits.choose(1 - play.code)
+    assert len(drawn) == 1
+    play.choice.value = play.choice.options[1]
+    assert len(drawn) == 2
+
+
+def test_every_control_is_named_and_explained_and_reached_by_tab(play):
+    found = controls(play)
+    assert len(found) >= 8 + 12
+    for control in found:
+        assert control.description and control.tooltip, control
+        assert control.tabbable is not False
+
+
+def test_sliders_of_ones_own_move_a_picture_of_ones_own():
+    sliders = [ipw.FloatSlider(value, description=name, min=0, max=1) for name, value in (("a", 0.2), ("b", 0.7))]
+    titles = []
+
+    def draw(a, b):
+        titles.append(f"{a} and {b}")
+        return plots.new_figure(titles[-1])[0], f"Now {titles[-1]}."
+
+    panel = widgets.SliderPanel(draw, sliders)
+    before = panel.picture.value
+    sliders[1].value = 0.4
+    assert titles == ["0.2 and 0.7", "0.2 and 0.4"] and panel.picture.value != before
+    data, metadata = panel._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == "Now 0.2 and 0.4." and base64.b64decode(data["image/png"])
+
+
+def test_elsewhere_a_panel_is_its_picture_with_its_text(play):
+    for name in PANELS:
+        panel = getattr(play, name)
+        data, metadata = panel._repr_mimebundle_()
+        assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.box.model_id
+        assert base64.b64decode(data["image/png"]) == panel.picture.value
+        alt = metadata["image/png"]["alt"]
+        assert alt == panel.figure()[1] and alt.endswith(".")
+        assert data["text/plain"] == f"{alt} (Live in JupyterLab.)"
+        assert panel.picture in panel.box.children and play.choice in panel.box.children
+
+
+# What they are made of
+
+
+def test_flips_and_their_names():
+    code = np.array([1, 0, 1], dtype=np.uint8)
+    assert widgets.with_flips(code).tolist() == [[1, 0, 1], [0, 0, 1], [1, 1, 1], [1, 0, 0]]
+    assert widgets.flip_labels(code) == ["101", "bit 0 → 0", "bit 1 → 1", "bit 2 → 0"]
+    assert widgets.with_flips(code.astype(bool)).dtype == np.uint8
+
+
+def test_read_code_undoes_one_line():
+    for code in qh.from_index(np.arange(0, 2**10, 37), 10):
+        assert widgets.read_code(widgets.one_line(code), 10).tolist() == code.tolist()
+    assert widgets.read_code("101", 4) is None and widgets.read_code("1012", 4) is None
+
+
+def test_clearest_codes_are_one_for_each_digit_that_the_model_knows(play):
+    codes = widgets.clearest_codes(play.gan)
+    assert set(codes) <= set(play.gan.digits) and len(codes) > 1
+    every_code = qh.from_index(np.arange(256), 8)
+    digits, sure = classify(play.images(every_code))
+    around = [sure[qh.to_index(widgets.with_flips(code)[1:])].mean() for code in every_code]
+    clear = sure * torch.stack(around)
+    for digit, code in codes.items():
+        named, how_sure = classify(play.images(code[None]))
+        assert named.item() == digit and how_sure.item() > 0.9
+        assert clear[qh.to_index(code[None])[0]].item() == pytest.approx(clear[digits == digit].max().item(), abs=1e-5)
+
+
+def test_distribution_in_words():
+    assert widgets.distribution_in_words(np.full(8, 1 / 8)) == "All 8 codes are equally likely."
+    words = widgets.distribution_in_words(np.array([0.5, 0, 0.25, 0.25]))
+    assert words == "The likeliest code, 00, has 2.0 times its fair share; the entropy is 1.50 of 2 bits."
+    assert "likeliest code, 10," in widgets.distribution_in_words(np.array([0.1, 0.7, 0.1, 0.1]))
