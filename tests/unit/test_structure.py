@@ -25,7 +25,7 @@ NOTEBOOKS = [p for p in sorted((ROOT / "notebooks").rglob("*.ipynb")) if ".ipynb
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 # What a part of the package may reach through imports at module level, directly or through other modules.
-BASE = {"bits", "checks", "progress"}
+BASE = {"bits", "checks", "progress", "validation"}
 LIBRARY = BASE | {"mnist", "priors", "quantum", "gan", "evaluation"}
 MAY_REACH = {
     **dict.fromkeys(BASE, BASE),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from qaan_helpers.checks import validated, validation_message
+from qaan_helpers.validation import validated, validation_message
 
 
 class Options(BaseModel):
