@@ -51,6 +51,10 @@ from .quantum.losses import clipped_nll as clipped_nll
 from .quantum.losses import empirical_distribution as empirical_distribution
 from .quantum.losses import kl_divergence as kl_divergence
 from .quantum.losses import kl_sampling_bias as kl_sampling_bias
+from .quantum.optimizers import Adam as Adam
+from .quantum.optimizers import Cobyla as Cobyla
+from .quantum.optimizers import Optimizer as Optimizer
+from .quantum.optimizers import Spsa as Spsa
 from .quantum.qcbm import QCBM as QCBM
 from .quantum.qcbm import FitResult as FitResult
 from .quantum.qcbm import ResourceEstimate as ResourceEstimate

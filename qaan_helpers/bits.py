@@ -29,7 +29,7 @@ def to_index(bits: np.ndarray) -> np.ndarray:
 
 def from_index(index: np.ndarray, n_bits: int) -> np.ndarray:
     """Undo `to_index`: indices (N,) become bits (N, n_bits) uint8."""
-    n_bits = check_integer("n_bits", n_bits, most=MAX_INDEX_BITS)
+    n_bits = check_integer("n_bits", n_bits, maximum=MAX_INDEX_BITS)
     return ((np.asarray(index, dtype=np.int64)[:, None] >> np.arange(n_bits)) & 1).astype(np.uint8)
 
 

@@ -1,81 +1,51 @@
-"""Argument checks, limits and the exception that several layers share."""
+"""Argument checks, limits and the exception that several modules share."""
 
-from numbers import Integral
-from typing import TYPE_CHECKING, TypeVar
+import math
+from numbers import Integral, Real
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
-
-ModelT = TypeVar("ModelT", bound="BaseModel")
-
-MAX_BITS = 10_000  # of a code: more than any device has, and networks with so many latents still fit into memory
-MAX_SAMPLED_BITS = 10**8  # bits in one draw: two GB on their way
+MAX_BITS = 10_000  # per latent code: more than any device has, and networks of this width still fit into memory
+MAX_SAMPLED_BITS = 10**8  # bits per call of sample: two GB at the peak
 
 
 class ExecutionError(RuntimeError):
-    """A circuit could not be run where it was sent; angles fitted before the failure are kept."""
+    """A circuit could not be run on its device. Angles fitted before the failure are kept."""
 
 
-def check_integer(name: str, value: int, least: int = 1, most: int | None = None) -> int:
-    """Return the argument `name`, `value`, as an int; raise ValueError unless it is whole and `least` to `most`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of {least} or more")
-    if most is not None and value > most:
-        raise ValueError(f"{name} is {value!r}; it must be {most:,} or less")
+def check_integer(name: str, value: int, minimum: int = 1, maximum: int | None = None) -> int:
+    """Check that an argument is an integer within its limits.
+
+    Args:
+        name: The argument's name, for the error message.
+        value: The argument's value.
+        minimum: The smallest value allowed.
+        maximum: The largest value allowed; None for no limit.
+
+    Returns:
+        The value as an int.
+
+    Raises:
+        ValueError: If the value is not an integer or outside the limits.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < minimum or (maximum is not None and value > maximum):
+        allowed = f"≥ {minimum:,}" if maximum is None else f"in {minimum:,}–{maximum:,}"
+        raise ValueError(f"{name} must be an integer {allowed}; got {value!r}")
     return int(value)
 
 
-def validated(model: type[ModelT], data: object, where: str = "") -> ModelT:
-    """Validate a table of options and return it as an instance of `model`.
+def check_positive(name: str, value: float) -> float:
+    """Check that an argument is a positive finite number.
 
     Args:
-        model: A pydantic model. The description of a field says which values it allows.
-        data: The table, a dictionary of names and values. NumPy numbers count as Python numbers.
-        where: Path of the table, such as "arms.uniform", which precedes the names of fields in messages.
+        name: The argument's name, for the error message.
+        value: The argument's value.
 
     Returns:
-        The instance.
+        The value as a float.
 
     Raises:
-        ValueError: If `data` is not a table, has an unknown name, lacks one, or has a value that is not allowed.
+        ValueError: If the value is not a number, not positive, or not finite.
     """
-    from pydantic import ValidationError
-
-    if not isinstance(data, dict):
-        raise ValueError(f"{where} must be a table of {', '.join(model.model_fields)}; got {data!r}")
-    data = {name: value.item() if isinstance(value, np.generic) else value for name, value in data.items()}
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise ValueError(validation_message(error, model, where)) from None
-
-
-def validation_message(error: "ValidationError", model: "type[BaseModel]", where: str = "") -> str:
-    """Turn pydantic's error into one line: the path of the field, what is allowed, and the value given.
-
-    Args:
-        error: What pydantic raised. Its first error counts, but an unknown name goes before all others.
-        model: The pydantic model that refused its input.
-        where: Path of the table, as in `validated`.
-
-    Returns:
-        The message.
-    """
-    errors = error.errors(include_url=False)
-    first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
-    cause = str(first["ctx"]["error"]) if first["type"] == "value_error" else ""
-    if not first["loc"]:  # a rule about several fields together
-        return f"{where}: {cause}" if where else cause
-    name, *inner = first["loc"]
-    path = f"{where}.{name}" if where else str(name)
-    if first["type"] == "extra_forbidden":
-        return f"{path} is not a known name; choose from {', '.join(model.model_fields)}"
-    rule = model.model_fields[str(name)].description
-    allowed = cause or (f"must be {rule}" if rule else first["msg"].replace("Input should", "must"))
-    if first["type"] == "missing":
-        return f"{path} is missing; it {allowed}"
-    value = " ".join(repr(first["input"]).split())
-    place = f" at {name}{''.join(f'[{key!r}]' for key in inner)}" if inner else ""
-    return f"{path} {allowed}; got {value if len(value) <= 200 else value[:200] + '…'}{place}"
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive finite number; got {value!r}")
+    return float(value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import psutil
@@ -29,6 +29,64 @@ CHUNK_BYTES = 2**28  # of probabilities held at once when many rows of angles ru
 MAX_SHOTS = 10**7  # a circuit: eight bytes each, and as many again to count them
 MAX_MULTINOMIAL_QUBITS = 20  # qubits: of more, probabilities of all states and counts of them take too much memory
 RETRY_WAIT = 2.0  # seconds before a failed job is sent again, then twice as long
+
+
+class Runner(Protocol):
+    """A circuit that is ready to run, as an `Execution` prepares it.
+
+    Attributes:
+        n_qubits: The number of qubits n.
+        circuit: The circuit after transpilation.
+    """
+
+    n_qubits: int
+    circuit: QuantumCircuit
+
+    def probabilities(
+        self, angles: np.ndarray, rng: np.random.Generator, states: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the probabilities of bit strings, exact or estimated from shots.
+
+        Args:
+            angles: Rows of angles, shape (B, P), in radians.
+            rng: The generator of the shots.
+            states: The indices Σ_q bit_q · 2^q of the bit strings, shape (S,); all 2ⁿ if None.
+
+        Returns:
+            Probabilities, shape (B, S) or (B, 2ⁿ).
+        """
+
+    def sample(self, angles: np.ndarray, n_samples: int, rng: np.random.Generator) -> np.ndarray:
+        """Draw bit strings.
+
+        Args:
+            angles: One row of angles, shape (P,), in radians.
+            n_samples: The number of bit strings N.
+            rng: The generator of the shots.
+
+        Returns:
+            Bits, shape (N, n), uint8, rows in random order. Column q is qubit q.
+        """
+
+
+@runtime_checkable
+class Execution(Protocol):
+    """A way to run circuits: `Exact`, `Shots`, `Primitive`, or a class of your own with the same members."""
+
+    @property
+    def shots(self) -> int | None:
+        """The number of measurements per circuit; None for exact probabilities."""
+
+    def prepare(self, circuit: QuantumCircuit, parameters: list[Parameter]) -> Runner:
+        """Transpile a circuit once, so that it can run many times.
+
+        Args:
+            circuit: The circuit, without measurements.
+            parameters: The parameters that the columns of angles belong to, in order. The circuit may use fewer.
+
+        Returns:
+            The circuit, ready to run.
+        """
 
 
 @dataclass(frozen=True)
@@ -60,7 +118,7 @@ class Shots:
     backend: Any = None
 
     def __post_init__(self):
-        check_integer("shots", self.shots, most=MAX_SHOTS)
+        check_integer("shots", self.shots, maximum=MAX_SHOTS)
         if not isinstance(self.noise_model, NoiseModel | None):
             raise ValueError(f"noise_model is {self.noise_model!r}; a qiskit_aer NoiseModel is one: ion_trap_noise()")
         if self.noise_model is not None and isinstance(self.backend, AerSimulator):
@@ -106,7 +164,7 @@ class Primitive:
     timeout: float | None = None
 
     def __post_init__(self):
-        check_integer("shots", self.shots, most=MAX_SHOTS)
+        check_integer("shots", self.shots, maximum=MAX_SHOTS)
         check_integer("retries", self.retries, 0)
         if self.timeout is not None and not (isinstance(self.timeout, Real) and self.timeout > 0):
             raise ValueError(f"timeout is {self.timeout!r}; it must be seconds above 0, or None to wait for ever")

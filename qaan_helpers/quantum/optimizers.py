@@ -1,72 +1,319 @@
-"""Three ways down the cost of a circuit: COBYLA on a simplex, SPSA on random slopes, Adam on exact gradients."""
+"""Optimizers for a circuit's angles: COBYLA, Adam and SPSA, each with its options as typed fields."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
 import numpy as np
 
+from ..checks import check_integer, check_positive
 
-def cobyla(cost: Callable, angles: np.ndarray, max_evaluations: int, trust_radius: float = 0.5) -> None:
-    """Minimize `cost(angles (P,)) -> float` by linear models on a simplex of P + 1 points.
+REFIT_TRUST_RADIUS = 0.1  # radians: a refit starts near its optimum
 
-    trust_radius: the first step, in radians (SciPy's rhobeg). Raises ValueError for a budget that cannot move.
-    Source: Powell, "A direct search optimization method …", 1994; in SciPy the PRIMA implementation.
+
+class Objective(Protocol):
+    """A cost function of P angles."""
+
+    def cost(self, angles: np.ndarray) -> float:
+        """Return the cost at `angles` (P,).
+
+        Args:
+            angles: The point to evaluate, shape (P,), in radians.
+        """
+
+    def cost_and_gradient(self, angles: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the cost at `angles` and its gradient (P,).
+
+        Args:
+            angles: The point to evaluate, shape (P,), in radians.
+        """
+
+
+class Optimizer(ABC):
+    """Base class of the optimizers: `Cobyla`, `Adam` and `Spsa`.
+
+    Every subclass is a frozen dataclass. Its fields are positive finite numbers, and one of them is
+    `max_evaluations`, an integer of at least 1.
     """
-    from scipy.optimize import minimize
 
-    check_cobyla_budget(len(angles), max_evaluations)
-    if not 0 < trust_radius < np.inf:
-        raise ValueError(f"trust_radius is {trust_radius!r}; it must be radians above 0, such as 0.5")
-    minimize(cost, angles, method="COBYLA", options={"maxiter": max_evaluations, "rhobeg": trust_radius})
+    name: ClassVar[str]
+    max_evaluations: int
+
+    def __post_init__(self) -> None:
+        for option, value in vars(self).items():
+            check = check_integer if option == "max_evaluations" else check_positive
+            object.__setattr__(self, option, check(option, value))  # a plain int or float, which JSON can hold
+
+    @abstractmethod
+    def minimize(
+        self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: np.random.Generator
+    ) -> None:
+        """Minimize the objective. The objective itself records what was evaluated.
+
+        Args:
+            objective: The cost function, with its gradient.
+            angles: The starting point, shape (P,), in radians. It is not changed.
+            max_evaluations: The number of evaluations of the cost allowed.
+            rng: The generator for random decisions of the optimizer.
+        """
+
+    @abstractmethod
+    def for_refit(self, n_angles: int) -> "Optimizer":
+        """Return the optimizer for a later fit, which starts from the angles of the previous one.
+
+        Args:
+            n_angles: The number P of angles to fit.
+
+        Returns:
+            An optimizer of the same kind with fewer evaluations.
+        """
+
+    def n_points(self, n_angles: int) -> int:
+        """Return the number of circuits per evaluation and measurement basis.
+
+        Args:
+            n_angles: The number P of angles to fit.
+        """
+        return 1
+
+    def check_budget(self, n_angles: int, max_evaluations: int | None = None, name: str = "max_evaluations") -> int:
+        """Check that a number of evaluations is enough to move the angles.
+
+        Args:
+            n_angles: The number P of angles to fit.
+            max_evaluations: The number of evaluations; the optimizer's own if None.
+            name: The argument's name in the error message.
+
+        Returns:
+            The number of evaluations.
+
+        Raises:
+            ValueError: If it is not an integer of at least 1, or too small for this optimizer.
+        """
+        return check_integer(name, self.max_evaluations if max_evaluations is None else max_evaluations)
+
+    def config(self) -> str | dict[str, object]:
+        """Return a JSON-able description that `as_optimizer` turns back into this optimizer.
+
+        Returns:
+            The plain name if all options have their defaults, else a dict with the name and every option.
+        """
+        return self.name if self == type(self)() else {"name": self.name, **vars(self)}
 
 
-def check_cobyla_budget(n_angles: int, max_evaluations: int, name: str = "max_evaluations") -> None:
-    """Raise ValueError where `max_evaluations`, the argument called `name`, is too few to move `n_angles` angles."""
-    least = n_angles + 2
-    if max_evaluations < least:
+@dataclass(frozen=True)
+class Cobyla(Optimizer):
+    """COBYLA: linear models of the cost on a simplex of P + 1 points, without gradients.
+
+    Source: Powell, "A direct search optimization method that models the objective and constraint functions by linear
+    interpolation", 1994. SciPy provides the PRIMA implementation.
+
+    Args:
+        trust_radius: The initial step in radians (SciPy's `rhobeg`).
+        max_evaluations: The default number of evaluations of the cost.
+
+    Raises:
+        ValueError: If an option is not a positive finite number, or the budget not an integer of at least 1.
+    """
+
+    trust_radius: float = 0.5
+    max_evaluations: int = 1500
+    name = "cobyla"
+
+    def minimize(
+        self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: np.random.Generator
+    ) -> None:
+        """Minimize by linear models in a shrinking trust region.
+
+        Args:
+            objective: The cost function.
+            angles: The starting point, shape (P,), in radians.
+            max_evaluations: The number of evaluations allowed, at least P + 2.
+            rng: Not used: COBYLA is deterministic.
+
+        Raises:
+            ValueError: If `max_evaluations` is less than P + 2.
+        """
+        from scipy.optimize import minimize
+
+        budget = self.check_budget(len(angles), max_evaluations)
+        minimize(objective.cost, angles, method="COBYLA", options={"maxiter": budget, "rhobeg": self.trust_radius})
+
+    def check_budget(self, n_angles: int, max_evaluations: int | None = None, name: str = "max_evaluations") -> int:
+        """Check that the budget covers the first simplex and one step, P + 2 evaluations.
+
+        Args:
+            n_angles: The number P of angles to fit.
+            max_evaluations: The number of evaluations; the optimizer's own if None.
+            name: The argument's name in the error message.
+
+        Returns:
+            The number of evaluations.
+
+        Raises:
+            ValueError: If the number is not an integer of at least P + 2.
+        """
+        budget = super().check_budget(n_angles, max_evaluations, name)
+        minimum = n_angles + 2
+        if budget < minimum:
+            raise ValueError(
+                f"{name} must be at least {minimum} for COBYLA with {n_angles} angles; got {budget}. COBYLA evaluates "
+                f"the start and {n_angles} further points of its first simplex before it takes a step. Allow about "
+                f"{10 * minimum} evaluations, or use optimizer='spsa', which takes a step every two evaluations"
+            )
+        return budget
+
+    def for_refit(self, n_angles: int) -> "Cobyla":
+        """Return COBYLA with a small trust radius and a budget for one simplex and 61 steps.
+
+        Args:
+            n_angles: The number P of angles to fit.
+        """
+        return replace(self, trust_radius=min(self.trust_radius, REFIT_TRUST_RADIUS), max_evaluations=n_angles + 62)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam: gradient descent with momentum and a step size per angle, one evaluation per step.
+
+    Source: Kingma and Ba, arXiv:1412.6980. PyTorch provides the implementation.
+
+    Args:
+        learning_rate: The step size in radians.
+        max_evaluations: The default number of evaluations of the cost and its gradient.
+
+    Raises:
+        ValueError: If an option is not a positive finite number, or the budget not an integer of at least 1.
+    """
+
+    learning_rate: float = 0.1
+    max_evaluations: int = 300
+    name = "adam"
+
+    def minimize(
+        self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: np.random.Generator
+    ) -> None:
+        """Minimize along the gradient.
+
+        Args:
+            objective: The cost function, with its gradient.
+            angles: The starting point, shape (P,), in radians.
+            max_evaluations: The number of evaluations allowed.
+            rng: Not used: Adam is deterministic.
+        """
+        import torch
+
+        point = torch.tensor(angles, requires_grad=True)
+        optimizer = torch.optim.Adam([point], lr=self.learning_rate)
+        for _ in range(max_evaluations):
+            _, gradient = objective.cost_and_gradient(point.detach().numpy().copy())
+            point.grad = torch.from_numpy(gradient)
+            optimizer.step()
+
+    def n_points(self, n_angles: int) -> int:
+        """Return 2P + 1: the point and two shifted points per angle.
+
+        Args:
+            n_angles: The number P of angles to fit.
+        """
+        return 2 * n_angles + 1
+
+    def for_refit(self, n_angles: int) -> "Adam":
+        """Return Adam with a tenth of the evaluations.
+
+        Args:
+            n_angles: The number P of angles to fit.
+        """
+        return replace(self, max_evaluations=max(1, self.max_evaluations // 10))
+
+
+@dataclass(frozen=True)
+class Spsa(Optimizer):
+    """SPSA: simultaneous perturbation stochastic approximation, two evaluations of a noisy cost per step.
+
+    The last evaluation is at the final iterate. Step and perturbation shrink with Spall's exponents 0.602 and 0.101.
+    We also divide each gradient estimate by the running mean of its size, so that one step size suits every circuit.
+    This normalization is our addition.
+
+    Source: Spall, "Implementation of the simultaneous perturbation algorithm for stochastic optimization", IEEE
+    Transactions on Aerospace and Electronic Systems 34(3), 1998.
+
+    Args:
+        step: The typical change of an angle in the first steps, in radians.
+        perturbation: The distance of the two evaluations of a step from the iterate in each angle, in radians.
+        max_evaluations: The default number of evaluations of the cost.
+
+    Raises:
+        ValueError: If an option is not a positive finite number, or the budget not an integer of at least 1.
+    """
+
+    step: float = 0.05
+    perturbation: float = 0.1
+    max_evaluations: int = 3000
+    name = "spsa"
+
+    def minimize(
+        self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: np.random.Generator
+    ) -> None:
+        """Minimize along random directions, then evaluate the final iterate.
+
+        Args:
+            objective: The cost function.
+            angles: The starting point, shape (P,), in radians.
+            max_evaluations: The number of evaluations allowed. An even number leaves one unused.
+            rng: The generator of the directions.
+        """
+        steps = (max_evaluations - 1) // 2
+        stability = 0.1 * steps
+        mean_size = None
+        for k in range(steps):
+            direction = rng.choice((-1.0, 1.0), size=len(angles))
+            reach = self.perturbation / (k + 1) ** 0.101
+            shift = reach * direction
+            slope = (objective.cost(angles + shift) - objective.cost(angles - shift)) / (2 * reach)
+            mean_size = abs(slope) if mean_size is None else 0.9 * mean_size + 0.1 * abs(slope)
+            length = self.step * ((1 + stability) / (k + 1 + stability)) ** 0.602
+            angles = angles - length * slope / max(mean_size, 1e-9) * direction
+        objective.cost(angles)
+
+    def for_refit(self, n_angles: int) -> "Spsa":
+        """Return SPSA with a tenth of the evaluations.
+
+        Args:
+            n_angles: The number P of angles to fit.
+        """
+        return replace(self, max_evaluations=max(1, self.max_evaluations // 10))
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"cobyla": Cobyla, "adam": Adam, "spsa": Spsa}
+
+
+def as_optimizer(optimizer: str | Mapping[str, object] | Optimizer) -> Optimizer:
+    """Return the optimizer that a name or a description stands for.
+
+    Args:
+        optimizer: "cobyla", "adam" or "spsa"; a dict such as {"name": "adam", "learning_rate": 0.05}, as
+            `Optimizer.config` returns it; or an optimizer, which is returned unchanged.
+
+    Returns:
+        The optimizer, with default options where none are given.
+
+    Raises:
+        ValueError: If the name or an option is unknown, or an option's value is not allowed.
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    options = dict(optimizer) if isinstance(optimizer, Mapping) else {"name": optimizer}
+    name = options.pop("name", None)
+    if not isinstance(name, str) or name not in OPTIMIZERS:
         raise ValueError(
-            f"{name} is {max_evaluations}, but COBYLA needs {least} for {n_angles} angles: one for the "
-            f"start, one for each angle to lay its first simplex, one to move. Give {least} at the very least, ten "
-            "times as many to learn, or take optimizer='spsa', which moves every two evaluations"
+            f"optimizer must be one of {', '.join(map(repr, OPTIMIZERS))}, or an object such as "
+            f"Cobyla(trust_radius=0.3); got {optimizer!r}"
         )
-
-
-def adam(cost_and_gradient: Callable, angles: np.ndarray, max_evaluations: int, learning_rate: float = 0.1) -> None:
-    """Minimize by Adam on `cost_and_gradient(angles (P,)) -> (float, (P,))`, one evaluation a step.
-
-    Source: Kingma & Ba, arXiv:1412.6980.
-    """
-    import torch
-
-    point = torch.tensor(angles, requires_grad=True)
-    optimizer = torch.optim.Adam([point], lr=learning_rate)
-    for _ in range(max_evaluations):
-        point.grad = torch.from_numpy(cost_and_gradient(point.detach().numpy().copy())[1])
-        optimizer.step()
-
-
-def spsa(
-    cost: Callable,
-    angles: np.ndarray,
-    max_evaluations: int,
-    rng: np.random.Generator,
-    step: float = 0.05,
-    perturbation: float = 0.1,
-) -> None:
-    """Minimize a noisy `cost(angles (P,)) -> float` by simultaneous perturbation, two evaluations a step.
-
-    step: how far an angle goes in the first steps, about, in radians; perturbation: half the distance of a step's two
-    evaluations in each angle, in radians. Both shrink with Spall's exponents, 0.602 and 0.101. Slopes are divided by
-    their running mean, without which no one step size suits every circuit (our addition).
-    Source: Spall, "Implementation of the simultaneous perturbation algorithm …", 1998.
-    """
-    steps = max_evaluations // 2
-    stability = 0.1 * steps
-    usual_slope = None
-    for k in range(steps):
-        direction = rng.choice((-1.0, 1.0), size=len(angles))
-        reach = perturbation / (k + 1) ** 0.101
-        slope = (cost(angles + reach * direction) - cost(angles - reach * direction)) / (2 * reach)
-        usual_slope = abs(slope) if usual_slope is None else 0.9 * usual_slope + 0.1 * abs(slope)
-        length = step * ((1 + stability) / (k + 1 + stability)) ** 0.602
-        angles = angles - length * slope / max(usual_slope, 1e-9) * direction
-    cost(angles)
+    default = OPTIMIZERS[name]()
+    if unknown := [option for option in options if option not in vars(default)]:
+        raise ValueError(
+            f"options of {name!r} must be among {', '.join(vars(default))}; got {', '.join(map(repr, unknown))}"
+        )
+    return type(default)(**options)

@@ -1,26 +1,38 @@
-"""The quantum circuit Born machine: a circuit whose measurements are the model, fitted to bits."""
+"""The quantum circuit Born machine (QCBM): a generative model whose samples are a circuit's measured bits."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
-from qiskit.circuit import ParameterVector
+from qiskit.circuit import Parameter, ParameterVector
 
 from ..bits import MAX_INDEX_BITS, check_bits
 from ..checks import MAX_SAMPLED_BITS, ExecutionError, check_integer
-from . import optimizers
-from .execution import Exact, Shots
+from .execution import Exact, Execution, Runner, Shots
 from .losses import clipped_nll, clipped_nll_gradient, empirical_distribution
+from .optimizers import Optimizer, as_optimizer
 
-OPTIMIZERS = {"cobyla": 1500, "adam": 300, "spsa": 3000}  # and the evaluations each gets unless told
 BASES = ("z", "zo", "zt")
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit did: the cost in nats of each evaluation, the best of them with its angles, and what it took."""
+    """The result of `QCBM.fit`.
+
+    Attributes:
+        costs: The cost in nats of each evaluation, in order, shape (n_evaluations,).
+        best_cost: The lowest cost in nats.
+        angles: The angles with the lowest cost, shape (P,), in radians.
+        n_evaluations: The number of evaluations of the cost.
+        n_circuits: The number of circuits that were run.
+        seconds: The duration of the fit in seconds.
+    """
 
     costs: np.ndarray
     best_cost: float
@@ -32,98 +44,169 @@ class FitResult:
 
 @dataclass(frozen=True)
 class ResourceEstimate:
-    """What a fit asks of the device at most: jobs that wait for one another, circuits in them, and shots in all."""
+    """An upper bound on what a fit asks of a device.
+
+    Attributes:
+        jobs: The number of jobs. Each job waits for the one before it.
+        circuits: The total number of circuits in these jobs.
+        shots: The total number of shots; 0 for exact simulation.
+    """
 
     jobs: int
     circuits: int
     shots: int
 
     def __str__(self) -> str:
-        return f"{self.jobs:,} jobs one after the other, {self.circuits:,} circuits, {self.shots:,} shots"
+        return f"{self.jobs:,} sequential jobs, {self.circuits:,} circuits, {self.shots:,} shots"
 
 
 class QCBM:
-    """A model of n bits (2n in two bases): the Born distribution |⟨x|U(θ)|0⟩|² of a circuit with angles θ.
+    """A model of n bits: the Born distribution |⟨x|U(θ)|0⟩|² of a circuit with angles θ.
 
-    circuit: unmeasured, with at least one parameter (see `qcbm_ansatz`). execution: where it runs.
-    bases: "z" measures the circuit as it is; "zo" also after RX(π/2) on each qubit, "zt" after RX(φ) with a trained φ
-    a qubit: each shot of the second circuit gives n further bits, paired with those of the first at random. No source
-    says what the second half is fitted to; here the first n columns of the bits are the first circuit's, the others the
-    second's. What the halves know of each other is thus lost, and the same θ must serve both.
-    angles: (P,) float64, the current θ (then φ), in radians. Raises ValueError for a circuit that does not fit.
-    Source: Liu & Wang, arXiv:1804.04168; bases: Rudolph et al., arXiv:2012.03924.
+    With two measurement bases it models 2n bits. Then a second circuit measures the same state after RX(π/2) ("zo") or
+    after RX(φ) with trainable φ ("zt") on every qubit. Its n bits are paired with those of the first circuit at
+    random. The papers do not say what the second circuit is fitted to. We fit the first circuit to the first n columns
+    of the bits, and the second circuit to the others. Correlations between the two halves are therefore lost, and both
+    halves share the same θ.
+
+    Source: Liu and Wang, arXiv:1804.04168; two bases: Rudolph et al., arXiv:2012.03924.
+
+    Args:
+        circuit: A circuit with at least one parameter and no measurements; see `qcbm_ansatz`.
+        execution: Where the circuit runs: `Exact()` if None, `Shots(...)` or `Primitive(...)`.
+        seed: The seed of the initial angles, of all shots and of random optimizers; None for a random one.
+        bases: The measurement bases: "z", "zo" or "zt".
+
+    Raises:
+        ValueError: If an argument is not allowed, or the circuit does not fit into memory or onto the device.
     """
 
-    def __init__(self, circuit: QuantumCircuit, execution=None, seed: int | None = 0, bases: str = "z"):
+    def __init__(
+        self, circuit: QuantumCircuit, execution: Execution | None = None, seed: int | None = 0, bases: str = "z"
+    ) -> None:
         if not isinstance(circuit, QuantumCircuit) or not circuit.parameters or circuit.num_clbits:
+            given = type(circuit).__name__
+            if isinstance(circuit, QuantumCircuit):
+                given += f" with {circuit.num_parameters} parameters and {circuit.num_clbits} classical bits"
             raise ValueError(
-                f"circuit is {type(circuit).__name__}; a QuantumCircuit with at least one parameter and no "
-                "measurements is needed: qcbm_ansatz(8) makes one"
+                "circuit must be a QuantumCircuit with at least one parameter and no measurements, such as "
+                f"qcbm_ansatz(8); got {given}"
             )
-        check_integer("the circuit's number of qubits", circuit.num_qubits, most=MAX_INDEX_BITS)
+        check_integer("circuit.num_qubits", circuit.num_qubits, maximum=MAX_INDEX_BITS)
         if bases not in BASES:
-            raise ValueError(f"bases is {bases!r}; choose one of {', '.join(map(repr, BASES))}")
-        self.circuit, self.bases = circuit, bases
-        self.execution = execution if execution is not None else Exact()
-        if not hasattr(self.execution, "prepare"):
-            raise ValueError(f"execution is {execution!r}; Exact(), Shots(2000) or Primitive(sampler) is one")
+            raise ValueError(f"bases must be one of {', '.join(map(repr, BASES))}; got {bases!r}")
+        execution = Exact() if execution is None else execution
+        if not isinstance(execution, Execution):
+            raise ValueError(f"execution must be Exact(), Shots(2000) or Primitive(sampler); got {execution!r}")
+        self.circuit, self.execution, self.bases = circuit, execution, bases
         self.n_qubits = circuit.num_qubits
         self.n_bits = self.n_qubits * len(bases)
         circuits, parameters = _in_bases(circuit, bases)
         self._runners = [self.execution.prepare(c, parameters) for c in circuits]
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
         self._n_angles = len(parameters)
-        self.angles = self._rng.normal(0, 0.2, self._n_angles)  # off the warm start's saddle: 0.01 learns less
-        self.angles[circuit.num_parameters :] += np.pi / 2  # φ: from 0, both bases are one, and few fits leave that
+        self._angles = self._rng.normal(
+            0, 0.2, self._n_angles
+        )  # away from the saddle at 0: a spread of 0.01 learns less
+        self._angles[circuit.num_parameters :] += np.pi / 2  # φ: at 0 both bases are equal, and few fits leave that
 
-    def probabilities(self, angles: np.ndarray | None = None, basis: int = 0) -> np.ndarray:
-        """The model's distribution (2ⁿ,) in one basis, index = Σ_q bit_q · 2^q; frequencies where shots are drawn."""
-        angles = self._check_angles(self.angles if angles is None else angles)
-        if check_integer("basis", basis, 0) >= len(self._runners):
-            raise ValueError(f"basis is {basis}; this circuit is measured in {len(self._runners)}, counted from 0")
-        return self._runners[basis].probabilities(angles[None], self._rng)[0]
+    @property
+    def angles(self) -> np.ndarray:
+        """The current angles θ, followed by φ for "zt", shape (P,), in radians.
+
+        Assigning validates and copies the new angles.
+
+        Raises:
+            ValueError: If the assigned value is not P finite numbers.
+        """
+        return self._angles
+
+    @angles.setter
+    def angles(self, angles: ArrayLike) -> None:
+        self._angles = self._check_angles(angles).copy()
+
+    def probabilities(self, angles: ArrayLike | None = None, basis: int = 0) -> np.ndarray:
+        """Return the model's distribution in one basis.
+
+        Args:
+            angles: The angles, shape (P,), in radians; the current ones if None.
+            basis: The index of the basis, 0 or 1.
+
+        Returns:
+            Probabilities, shape (2ⁿ,), with index Σ_q bit_q · 2^q. With shots these are relative frequencies.
+
+        Raises:
+            ValueError: If the angles or the basis are not allowed, or 2ⁿ numbers do not fit into memory.
+            ExecutionError: If the device fails.
+        """
+        checked = self._check_angles(self.angles if angles is None else angles)
+        basis = check_integer("basis", basis, 0, len(self._runners) - 1)
+        return self._runners[basis].probabilities(checked[None], self._rng)[0]
 
     def sample(self, n_samples: int) -> np.ndarray:
-        """Measure `n_samples` times: bits (n_samples, n or 2n) uint8, column q is qubit q, rows in random order."""
-        n_samples = check_integer("n_samples", n_samples, most=MAX_SAMPLED_BITS // self.n_bits)
+        """Draw bit strings from the circuit.
+
+        Args:
+            n_samples: The number of bit strings N.
+
+        Returns:
+            Bits, shape (N, n) or (N, 2n), uint8, rows in random order. Column q is qubit q.
+
+        Raises:
+            ValueError: If `n_samples` is not allowed.
+            ExecutionError: If the device fails.
+        """
+        n_samples = check_integer("n_samples", n_samples, maximum=MAX_SAMPLED_BITS // self.n_bits)
         angles = self._check_angles(self.angles)
         return np.hstack([runner.sample(angles, n_samples, self._rng) for runner in self._runners])
 
     def fit(
         self,
-        bits: np.ndarray,
-        optimizer: str = "cobyla",
+        bits: ArrayLike,
+        optimizer: str | Mapping[str, object] | Optimizer = "cobyla",
         max_evaluations: int | None = None,
         epsilon: float = 1e-8,
         callback: Callable[[int, float], None] | None = None,
         progress: bool = False,
         common_random_numbers: bool = False,
-        **options,
     ) -> FitResult:
-        """Move the angles so that the bits (N, n or 2n) become likely, and keep the best point that was evaluated.
+        """Fit the angles to bit strings, and set them to the best point that was evaluated.
 
-        The cost is the clipped negative log-likelihood in nats; with two bases, the sum of both halves' costs.
-        optimizer: "cobyla", "adam" (gradient by parameter shift; one evaluation takes 2P + 1 circuits) or "spsa".
-        max_evaluations: of the cost, counted as they happen; by default 1,500, 300 and 3,000.
-        callback(evaluation, cost) is called after each one; progress shows a bar. options go to the optimizer.
-        common_random_numbers: every evaluation on Shots draws with one and the same seed, so that the cost is a fixed function.
-        Raises ValueError for other bits than n columns of 0 and 1, or a budget or optimizer that cannot work, and
-        ExecutionError where a device fails; the best angles until then are kept, and the next fit starts from them.
+        The cost is the clipped negative log-likelihood in nats. With two bases it is the sum over both circuits.
+
+        Args:
+            bits: The data, shape (N, n) or (N, 2n), values 0 and 1.
+            optimizer: "cobyla", "adam" or "spsa", or an optimizer with options of your own: `Cobyla`, `Adam`, `Spsa`.
+            max_evaluations: The number of evaluations of the cost allowed; the optimizer's own if None.
+            epsilon: The lower bound at which probabilities are clipped, between 0 and 1.
+            callback: Called as callback(evaluation, cost) after each evaluation, counted from 1.
+            progress: Whether to show a progress bar.
+            common_random_numbers: Whether every evaluation on `Shots` uses the same seed. The cost is then a
+                deterministic function.
+
+        Returns:
+            The costs, the best angles, and what the fit took.
+
+        Raises:
+            ValueError: If the bits, the budget or another argument is not allowed.
+            ExecutionError: If the device fails. The best angles so far are kept, and the next fit starts from them.
         """
         bits = check_bits(bits, self.n_bits)
-        budget = _budget(optimizer, max_evaluations)
+        optimizer = as_optimizer(optimizer)
+        budget = optimizer.check_budget(self._n_angles, max_evaluations)
         if not 0 < epsilon < 1:
-            raise ValueError(f"epsilon is {epsilon}; it clips probabilities, so it must lie between 0 and 1")
+            raise ValueError(f"epsilon must be between 0 and 1, because it clips probabilities; got {epsilon}")
         if common_random_numbers and not isinstance(self.execution, Shots):
             raise ValueError(
-                f"common_random_numbers needs Shots, whose seeds are ours to set, and this runs on {self.execution}"
+                f"common_random_numbers needs Shots, whose seeds the package sets; execution is {self.execution}"
             )
         start = self._check_angles(self.angles)
         targets = [empirical_distribution(half) for half in np.hsplit(bits, len(self.bases))]
-        with _Progress(budget, progress, callback) as watch:
-            objective = _Objective(self._runners, targets, epsilon, self._rng, budget, watch, common_random_numbers)
+        with _Progress(budget, progress, callback) as report:
+            objective = _Objective(self._runners, targets, epsilon, self._rng, budget, report, common_random_numbers)
             try:
-                objective.minimize(optimizer, start, options)
+                with suppress(_BudgetSpent):
+                    optimizer.minimize(objective, start, budget, self._rng)
             except ExecutionError as error:
                 raise ExecutionError(
                     f"{error}. {len(objective.costs):,} of {budget:,} evaluations were done; their best angles are "
@@ -134,110 +217,143 @@ class QCBM:
                     self.angles = objective.best_angles
         return objective.result()
 
-    def estimate_resources(self, optimizer: str = "cobyla", max_evaluations: int | None = None) -> ResourceEstimate:
-        """What `fit` with these arguments asks of the device at most, so that it can be counted before it is paid.
+    def estimate_resources(
+        self, optimizer: str | Mapping[str, object] | Optimizer = "cobyla", max_evaluations: int | None = None
+    ) -> ResourceEstimate:
+        """Estimate what `fit` with these arguments asks of the device at most, before it runs.
 
-        COBYLA may be done sooner; jobs that fail and are sent again come on top.
+        COBYLA may converge earlier, and SPSA leaves one evaluation of an even budget unused. Jobs that fail and are
+        sent again are not included.
+
+        Args:
+            optimizer: As in `fit`.
+            max_evaluations: As in `fit`.
+
+        Returns:
+            The largest possible numbers of jobs, circuits and shots.
+
+        Raises:
+            ValueError: If the optimizer or the budget is not allowed.
         """
-        evaluations = _budget(optimizer, max_evaluations)
-        points = 2 * self._n_angles + 1 if optimizer == "adam" else 1
-        jobs = evaluations * len(self._runners)
-        return ResourceEstimate(jobs, jobs * points, jobs * points * (self.execution.shots or 0))
+        optimizer = as_optimizer(optimizer)
+        jobs = optimizer.check_budget(self._n_angles, max_evaluations) * len(self._runners)
+        circuits = jobs * optimizer.n_points(self._n_angles)
+        return ResourceEstimate(jobs, circuits, circuits * (self.execution.shots or 0))
 
-    def _check_angles(self, angles) -> np.ndarray:
-        angles = np.asarray(angles, dtype=float)
-        if angles.shape != (self._n_angles,) or not np.isfinite(angles).all():
-            raise ValueError(f"angles must be {self._n_angles} finite numbers, not shape {angles.shape}")
-        return angles
+    def state_dict(self) -> dict[str, Any]:
+        """Return what changes when the model is used.
+
+        Returns:
+            "angles", a copy of shape (P,) in radians, and "rng", the random generator's state (JSON-able).
+        """
+        return {"angles": self.angles.copy(), "rng": self._rng.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state that `state_dict` returned.
+
+        Args:
+            state: "angles", shape (P,) in radians, and "rng", a generator's state.
+
+        Raises:
+            ValueError: If the angles or the generator's state do not fit. The model is then unchanged.
+        """
+        angles = self._check_angles(state["angles"])
+        try:
+            self._rng.bit_generator.state = state["rng"]
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"rng must be the state of NumPy's PCG64 generator, as state_dict() returns it; got {state['rng']!r}"
+            ) from error
+        self.angles = angles
+
+    def _check_angles(self, angles: ArrayLike) -> np.ndarray:
+        array = np.asarray(angles, dtype=float)
+        if array.shape != (self._n_angles,):
+            raise ValueError(f"angles must be {self._n_angles} finite numbers in radians; got shape {array.shape}")
+        if not np.isfinite(array).all():
+            strange = array[~np.isfinite(array)][0]
+            raise ValueError(f"angles must be {self._n_angles} finite numbers in radians; got {strange}")
+        return array
 
 
-def _in_bases(circuit, bases):
-    """The circuits to measure, and all their parameters in the order of the angles."""
+def _in_bases(circuit: QuantumCircuit, bases: str) -> tuple[list[QuantumCircuit], list[Parameter]]:
+    """Return the circuits to measure and all their parameters, in the order of the angles."""
     circuits, parameters = [circuit], list(circuit.parameters)
     if bases != "z":
-        turned = circuit.copy()
-        n = circuit.num_qubits
-        turn = [np.pi / 2] * n if bases == "zo" else list(ParameterVector("φ", n))
-        for qubit, angle in enumerate(turn):
-            turned.rx(angle, qubit)
-        circuits.append(turned)
-        parameters += turn if bases == "zt" else []
+        rotated = circuit.copy()
+        phi = list(ParameterVector("φ", circuit.num_qubits)) if bases == "zt" else []
+        for qubit in range(circuit.num_qubits):
+            rotated.rx(phi[qubit] if phi else np.pi / 2, qubit)
+        circuits.append(rotated)
+        parameters += phi
     return circuits, parameters
 
 
-def _budget(optimizer, max_evaluations):
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(map(repr, OPTIMIZERS))}")
-    return check_integer("max_evaluations", OPTIMIZERS[optimizer] if max_evaluations is None else max_evaluations)
-
-
 class _BudgetSpent(Exception):
-    """Raised inside an optimizer that asks for more evaluations than it was given."""
+    """Raised by the objective when an optimizer asks for more evaluations than its budget."""
 
 
 class _Objective:
-    """The cost as an optimizer sees it: it counts every evaluation itself and remembers the best one."""
+    """The cost that an optimizer minimizes. It counts every evaluation and remembers the best one."""
 
-    def __init__(self, runners, targets, epsilon, rng, budget, watch, common_random_numbers):
+    def __init__(
+        self,
+        runners: list[Runner],
+        targets: list[tuple[np.ndarray, np.ndarray]],
+        epsilon: float,
+        rng: np.random.Generator,
+        budget: int,
+        report: "_Progress",
+        common_random_numbers: bool,
+    ) -> None:
         self._terms = list(zip(runners, targets, strict=True))
-        self._epsilon, self._rng, self._budget, self._watch = epsilon, rng, budget, watch
+        self._epsilon, self._rng, self._budget, self._report = epsilon, rng, budget, report
         self._seed = int(rng.integers(2**63)) if common_random_numbers else None
-        self.costs, self.n_circuits = [], 0
-        self.best_angles = None
+        self.costs: list[float] = []
+        self.n_circuits = 0
+        self.best_angles = np.empty(0)
         self._started = time.perf_counter()
 
-    def minimize(self, optimizer, angles, options):
-        """Run the named optimizer from `angles` until it is done or the budget is spent."""
-        try:
-            if optimizer == "cobyla":
-                optimizers.cobyla(self.cost, angles, self._budget, **options)
-            elif optimizer == "adam":
-                optimizers.adam(self.cost_and_gradient, angles, self._budget, **options)
-            else:
-                optimizers.spsa(self.cost, angles, self._budget, self._rng, **options)
-        except _BudgetSpent:
-            pass
-
-    def cost(self, angles):
-        """The cost in nats at one point (P,)."""
+    def cost(self, angles: np.ndarray) -> float:
+        """Return the cost in nats at one point (P,)."""
         self._spend(angles[None])
         total, rng = 0.0, self._shots_rng()
         for runner, (states, frequencies) in self._terms:
             probabilities = runner.probabilities(angles[None], rng, states)[0]
-            total += clipped_nll(probabilities, frequencies, self._epsilon)
+            total += float(clipped_nll(probabilities, frequencies, self._epsilon))
         return self._record(angles, total)
 
-    def cost_and_gradient(self, angles):
-        """The cost at one point and its gradient (P,) by parameter shift: every gate is exp(−iθP/2)."""
+    def cost_and_gradient(self, angles: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return the cost at one point and its gradient (P,) by the parameter-shift rule for gates exp(−iθP/2)."""
         shifts = np.pi / 2 * np.eye(len(angles))
-        points = np.vstack([angles, angles + shifts, angles - shifts])
+        points = np.vstack([angles, angles + shifts, angles - shifts])  # (2P + 1, P)
         self._spend(points)
         total, gradient, rng = 0.0, np.zeros(len(angles)), self._shots_rng()
         for runner, (states, frequencies) in self._terms:
-            here, forth, back = np.split(runner.probabilities(points, rng, states), [1, len(angles) + 1])
-            total += clipped_nll(here[0], frequencies, self._epsilon)
-            gradient += (forth - back) / 2 @ clipped_nll_gradient(here[0], frequencies, self._epsilon)
+            here, plus, minus = np.split(runner.probabilities(points, rng, states), [1, len(angles) + 1])
+            total += float(clipped_nll(here[0], frequencies, self._epsilon))
+            gradient += (plus - minus) / 2 @ clipped_nll_gradient(here[0], frequencies, self._epsilon)
         return self._record(angles, total), gradient
 
-    def _shots_rng(self):
-        """The generator that an evaluation draws its shots from: fresh numbers, or the same ones each time."""
+    def _shots_rng(self) -> np.random.Generator:
+        """Return the generator of an evaluation's shots: the model's, or one with the same seed each time."""
         return self._rng if self._seed is None else np.random.default_rng(self._seed)
 
-    def _spend(self, points):
+    def _spend(self, points: np.ndarray) -> None:
         if len(self.costs) >= self._budget:
             raise _BudgetSpent
         self.n_circuits += len(points) * len(self._terms)
 
-    def _record(self, angles, cost):
+    def _record(self, angles: np.ndarray, cost: float) -> float:
         cost = float(cost)
-        if self.best_angles is None or cost < min(self.costs):
+        if not self.costs or cost < min(self.costs):
             self.best_angles = np.array(angles)
         self.costs.append(cost)
-        self._watch(len(self.costs), cost)
+        self._report(len(self.costs), cost)
         return cost
 
-    def result(self):
-        """What happened, as a FitResult."""
+    def result(self) -> FitResult:
+        """Return what happened."""
         return FitResult(
             costs=np.array(self.costs),
             best_cost=min(self.costs),
@@ -249,9 +365,9 @@ class _Objective:
 
 
 class _Progress:
-    """A bar that counts evaluations, and the caller's callback; both optional."""
+    """A progress bar over evaluations and the caller's callback; both are optional."""
 
-    def __init__(self, budget, show, callback):
+    def __init__(self, budget: int, show: bool, callback: Callable[[int, float], None] | None) -> None:
         self._callback, self._bar = callback, None
         if show:
             from ..progress import tqdm
@@ -259,14 +375,14 @@ class _Progress:
             self._bar = tqdm(total=budget, unit="evaluation", desc="fit")
         self._best = np.inf
 
-    def __enter__(self):
+    def __enter__(self) -> "_Progress":
         return self
 
-    def __exit__(self, error, *_):
+    def __exit__(self, error: type[BaseException] | None, value: object, traceback: TracebackType | None) -> None:
         if self._bar:
             self._bar.finish() if error is None else self._bar.close()
 
-    def __call__(self, evaluation, cost):
+    def __call__(self, evaluation: int, cost: float) -> None:
         if self._bar:
             self._best = min(self._best, cost)
             self._bar.set_postfix_str(f"best {self._best:.3f} nats", refresh=False)

@@ -391,7 +391,7 @@ def test_batches_without_a_seed_come_in_a_new_order(numbered):
 
 @pytest.mark.parametrize("batch_size", (0, -4))
 def test_refuses_a_batch_size_below_one_at_once(numbered, batch_size):
-    with pytest.raises(ValueError, match=f"batch_size is {batch_size}; it must be a whole number of 1 or more"):
+    with pytest.raises(ValueError, match=f"batch_size must be an integer ≥ 1; got {batch_size}"):
         numbered.batches(batch_size)
 
 
