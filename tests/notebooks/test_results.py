@@ -1,4 +1,4 @@
-"""The stored rows that notebooks 5 and 7 speak from: all runs of their plans, each once, by committed code."""
+"""The stored rows behind notebooks 5 and 7: all runs of their plans, each once, from committed code."""
 
 import json
 import math
@@ -15,9 +15,15 @@ TABLES = [plan.with_suffix(".csv") for plan in sorted(RESULTS.glob("*.toml")) if
 every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.stem)
 
 
-def test_there_are_some():
-    found = [table.stem for table in TABLES]
-    assert found == ["baseline", "controls", "defaults", "ladder_379", "ladder_ten", "tuning"]
+def test_the_tables_of_all_plans_are_stored():
+    assert [table.stem for table in TABLES] == [
+        "baseline",
+        "controls",
+        "defaults",
+        "ladder_379",
+        "ladder_ten",
+        "tuning",
+    ]
 
 
 @every_table
@@ -40,26 +46,42 @@ def test_rows_are_of_one_state_of_committed_code_and_of_one_environment(table):
     assert re.fullmatch("[0-9a-f]{7,40}", revision)  # no "-dirty"
     versions = [json.loads(text) for text in {row["versions"] for row in rows}]  # of the packages that a run has loaded
     for package in {"python", "qaan_helpers", "torch", "qiskit", "qiskit_aer"}.union(*versions):
-        assert len({told[package] for told in versions if package in told}) == 1, package
+        assert len({of_run[package] for of_run in versions if package in of_run}) == 1, package
 
 
 def compared(table, points):
-    """The README's rows on a table: a prior, how much further its digits are from real ones than coins', verdict."""
+    """The README's rows on a table: a prior, its difference from the uniform prior, two intervals, a verdict."""
     rows = comparison.read_rows(RESULTS / table)
-    coins = comparison.baselines(rows)
-    for arm, baseline in coins.items():
+    baselines = comparison.baselines(rows)
+    for arm, baseline in baselines.items():
         differences = comparison.paired_differences(rows, "frechet_distance", arm, baseline, points)
-        low, high = comparison.interval(differences, comparisons=len(coins))
-        least, most = comparison.student_interval(differences, comparisons=len(coins))
-        told = f"{round(differences.mean(), 2) + 0:+.2f} | {low:+.2f} to {high:+.2f} | {least:+.2f} to {most:+.2f}"
-        yield f"| {arm} | {told} | {comparison.verdict(low, high)} |".replace("-", "−")
+        low, high = comparison.interval(differences, comparisons=len(baselines))
+        t_low, t_high = comparison.student_interval(differences, comparisons=len(baselines))
+        mean = round(differences.mean(), 2) + 0
+        numbers = f"{mean:+.2f} | {low:+.2f} to {high:+.2f} | {t_low:+.2f} to {t_high:+.2f}"
+        yield f"| {arm} | {numbers} | {comparison.verdict(low, high)} |".replace("-", "−")
 
 
-def test_the_readme_tells_what_came_out():
+def test_the_readme_shows_every_comparison():
     readme = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
     for table, points, count in (("ladder_379.csv", 4, 8), ("ladder_ten.csv", 2, 3)):
-        told = list(compared(table, points))
-        assert len(told) == count and "\n".join(told) in readme
+        expected = list(compared(table, points))
+        assert len(expected) == count and "\n".join(expected) in readme
+
+
+def test_the_readmes_words_follow_the_verdicts():
+    """By the bootstrap the RBM and the circuit are worse; by Student's t, the RBM and the bits themselves."""
+    rows = comparison.read_rows(RESULTS / "ladder_379.csv")
+    baselines = comparison.baselines(rows)
+    for method, worse in (("interval", {"RBM", "circuit"}), ("student_interval", {"RBM", "the bits themselves"})):
+        verdicts = {}
+        for arm, baseline in baselines.items():
+            differences = comparison.paired_differences(rows, "frechet_distance", arm, baseline, points=4)
+            verdicts[arm] = comparison.verdict(*getattr(comparison, method)(differences, len(baselines)))
+        assert {arm for arm, verdict in verdicts.items() if verdict != "tie"} == worse
+        assert {verdicts[arm] for arm in worse} == {"worse"}
+    readme = (RESULTS.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert "By the bootstrap, the RBM and the circuit are worse." in " ".join(readme.split())
 
 
 def test_the_readme_tells_of_thirty_epochs():
@@ -67,12 +89,12 @@ def test_the_readme_tells_of_thirty_epochs():
     real = comparison.read_rows(RESULTS / "references.csv")[0]["inception_score"]
     rows = {name: comparison.read_rows(RESULTS / f"{name}.csv") for name in ("ladder_379", "baseline")}
     nine, thirty = (comparison.last_scores(of, "inception_score", 4)["uniform"].values() for of in rows.values())
-    assert f"coins at {fmean(nine) / real:.3f} of the real digits' Inception Score" in readme
-    assert f"on four seeds, they reach {fmean(thirty) / real:.3f}, and the circuit ties" in readme
+    assert f"the uniform prior reaches {fmean(nine) / real:.3f} of the Inception Score of real digits" in readme
+    assert f"on four seeds, it reaches {fmean(thirty) / real:.3f}." in readme
     later = comparison.paired_differences(rows["baseline"], "frechet_distance", "circuit", "uniform", 4)
     low, high = comparison.student_interval(later)
-    told = f"a difference of {later.mean():+.2f}, Student's t {low:+.2f} to {high:+.2f}".replace("-", "−")
-    assert told in readme and comparison.verdict(low, high) == "tie"
+    expected = f"difference is then {later.mean():+.2f}, Student's t {low:+.2f} to {high:+.2f}, a tie".replace("-", "−")
+    assert expected in readme and comparison.verdict(low, high) == "tie"
 
 
 @pytest.mark.parametrize(
