@@ -1,9 +1,9 @@
-"""Write what notebooks and README take from elsewhere: links, times, pictures. `python tools/navigation.py`
+"""Write what notebooks and README take from other files: links, badges, run times, pictures of solutions.
 
-To be run when a notebook was added, renamed or run anew. Links and badges: from the files that are there and from
-`Repository` in pyproject.toml. Seconds and memory: those that a notebook's last cell printed. Below an exercise that
-asks for more than a prediction: the picture that its solution drew, folded away. `--check` writes nothing, and fails
-where something is not up to date.
+Run `python tools/navigation.py` after a notebook was added, moved or executed. Links follow from the notebooks that
+exist, badges from `Repository` in pyproject.toml. Time and memory are those that a notebook's last cell printed. Each
+exercise that asks for more than a prediction gets the first picture of its solution, folded. With `--check` the script
+writes nothing, and fails if a file is not up to date.
 """
 
 import argparse
@@ -12,64 +12,115 @@ import tomllib
 from pathlib import Path
 
 import nbformat
+from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
-TAG = "navigation"  # on our cells, so that the next run finds them
+TAG = "navigation"  # marks the cells that this script writes
 CONTENTS = "README.md#the-path"
 SHUT_DOWN = (
     "Before the next one, shut this notebook's kernel down (menu *Kernel*): on Binder two do not fit into memory."
 )
 HEADING = re.compile(r"^#{2,3} Exercise (\d) · (\w+)", re.MULTILINE)
 MEASURED = re.compile(r"This notebook took (\d+ s) and ([\d.]+ GB)")
-# A notebook that is written by hand may end in a line of such links already; ours takes its place.
-BY_HAND = re.compile(r"\n*^(?=.*README\.md)(((previous|next): )?\[[^]]+\]\([^)]+\)( · )?)+\s*\Z", re.MULTILINE)
+# A notebook written by hand may end in a line of such links, which this script's line replaces.
+MANUAL_LINKS = re.compile(r"\n*^(?=.*README\.md)(((previous|next): )?\[[^]]+\]\([^)]+\)( · )?)+\s*\Z", re.MULTILINE)
 
 
 def address(root: Path) -> str:
-    """The repository's address on GitHub, without a slash at its end."""
+    """Read the repository's address on GitHub, without a trailing slash or ".git".
+
+    Args:
+        root: The project's folder.
+
+    Returns:
+        The address, such as https://github.com/account/name.
+
+    Raises:
+        ValueError: If it is not an address that Binder and Colab can open.
+    """
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found = project["urls"]["Repository"].rstrip("/").removesuffix(".git")
-    if not re.fullmatch(r"https://github\.com/[^/]+/[^/]+", found):
-        raise ValueError(
-            f"{found} in pyproject.toml is no https://github.com/ACCOUNT/NAME, which Binder and Colab open"
-        )
-    return found
+    url = project["urls"]["Repository"].rstrip("/").removesuffix(".git")
+    if not re.fullmatch(r"https://github\.com/[^/]+/[^/]+", url):
+        raise ValueError(f"Repository in pyproject.toml must be https://github.com/ACCOUNT/NAME; got {url}")
+    return url
 
 
-def badges(repository: str, place: str) -> str:
-    """The badges that open the notebook at `place` in the repository on Binder and on Colab."""
+def badges(repository: str, path: str) -> str:
+    """Write the badges that open a notebook on Binder and on Colab.
+
+    Args:
+        repository: The repository's address.
+        path: The notebook's path in the repository.
+
+    Returns:
+        Two linked pictures in Markdown.
+    """
     name = repository.removeprefix("https://github.com/")
-    binder = f"https://mybinder.org/v2/gh/{name}/{BRANCH}?urlpath=lab/tree/{place}"
-    colab = f"https://colab.research.google.com/github/{name}/blob/{BRANCH}/{place}"
+    binder = f"https://mybinder.org/v2/gh/{name}/{BRANCH}?urlpath=lab/tree/{path}"
+    colab = f"https://colab.research.google.com/github/{name}/blob/{BRANCH}/{path}"
     return (
         f"[![Open on Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
         f"[![Open on Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})"
     )
 
 
-def on_colab(repository: str, place: str) -> str:
-    """What Colab, which opens a notebook without the files around it, must run first; folded away for all others."""
+def on_colab(repository: str, path: str) -> str:
+    """Write what to run first on Colab, which opens a notebook without the files around it.
+
+    Args:
+        repository: The repository's address.
+        path: The notebook's path in the repository.
+
+    Returns:
+        Folded Markdown.
+    """
     return (
         "<details><summary>On Colab, run this first, in a cell of your own</summary>\n\n"
         f'```\n!git clone -q {repository} qaan && pip install -q "./qaan[notebooks]"\n'
-        f"%cd qaan/{Path(place).parent.as_posix()}\n```\n\n</details>"
+        f"%cd qaan/{Path(path).parent.as_posix()}\n```\n\n</details>"
     )
 
 
+def cells_of(path: Path) -> list[NotebookNode]:
+    """Read the cells of a notebook.
+
+    Args:
+        path: The notebook.
+
+    Returns:
+        Its cells; an empty list if the file does not exist.
+    """
+    return nbformat.read(path, as_version=4).cells if path.exists() else []
+
+
 def title(path: Path) -> str:
-    """A notebook's heading, until its colon."""
-    cells = nbformat.read(path, as_version=4).cells
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    return re.search(r"^# ([^:\n]+)", text, re.MULTILINE)[1].strip()
+    """Read a notebook's main heading up to its colon.
+
+    Args:
+        path: The notebook.
+
+    Returns:
+        The heading, such as "0 · Play".
+    """
+    text = "\n".join(cell.source for cell in cells_of(path) if cell.cell_type == "markdown")
+    return re.findall(r"^# ([^:\n]+)", text, re.MULTILINE)[0].strip()
 
 
 def links(paths: list[Path], at: int) -> str:
-    """Previous, contents and next, from the notebook paths[at]; from solutions also back to their notebook."""
+    """Write the links to the previous notebook, to the contents and to the next; from solutions also to the notebook.
+
+    Args:
+        paths: All notebooks of the folder, in order.
+        at: Index of the notebook that gets the links.
+
+    Returns:
+        A line of Markdown.
+    """
     path = paths[at]
     solutions = path.parent.name == "solutions"
 
-    def name(other):
+    def name(other: Path) -> str:
         return f"Solutions {int(other.name[:2])}" if solutions else title(other)
 
     parts = [f"[← {name(paths[at - 1])}]({paths[at - 1].name})"] if at else []
@@ -82,90 +133,134 @@ def links(paths: list[Path], at: int) -> str:
     return " · ".join(parts)
 
 
-def measured(path: Path) -> tuple[str, str] | None:
-    """Time and memory of the notebook's stored run, such as ("85 s", "1.2 GB"); None where it has not told."""
-    cells = nbformat.read(path, as_version=4).cells
-    printed = "".join(output.get("text", "") for cell in cells for output in cell.get("outputs", ()))
-    found = MEASURED.search(printed)
-    return found and found.groups()
+def measured(path: Path) -> tuple[str, ...] | None:
+    """Read the time and memory of a notebook's stored run.
+
+    Args:
+        path: The notebook.
+
+    Returns:
+        A pair such as ("85 s", "1.2 GB"), or None if its outputs do not say.
+    """
+    outputs = [output for cell in cells_of(path) for output in cell.get("outputs", ())]
+    match = MEASURED.search("".join(output.get("text", "") for output in outputs))
+    return match and match.groups()
 
 
-def expected(solution: Path) -> dict[str, tuple[str, str]]:
-    """The first picture of each exercise but predictions: {its number: (PNG as base64, alternative text)}."""
-    number, found = "", {}
-    for cell in nbformat.read(solution, as_version=4).cells if solution.exists() else ():
+def expected_pictures(solution: Path) -> dict[str, tuple[str, str]]:
+    """Find the first picture of each exercise, without predictions.
+
+    Args:
+        solution: The notebook with the solutions, if there is one.
+
+    Returns:
+        Maps an exercise's number to a PNG as base64 and its alternative text.
+    """
+    number, pictures = "", dict[str, tuple[str, str]]()
+    for cell in cells_of(solution):
         for heading in HEADING.finditer(cell.source if cell.cell_type == "markdown" else ""):
             number = "" if heading[2] == "Predict" else heading[1]
         for output in cell.get("outputs", ()):
             if number and "image/png" in output.get("data", ()):
-                found.setdefault(number, (output.data["image/png"], output.metadata["image/png"]["alt"]))
-    return found
+                pictures.setdefault(number, (output.data["image/png"], output.metadata["image/png"]["alt"]))
+    return pictures
 
 
-def with_pictures(cells: list, pictures: dict[str, tuple[str, str]]) -> list:
-    """The cells, and after the first code cell of each exercise that has a picture to expect a cell with it."""
-    number, placed = "", []
+def with_pictures(cells: list[NotebookNode], pictures: dict[str, tuple[str, str]]) -> list[NotebookNode]:
+    """Add the picture to expect after the first code cell of each exercise.
+
+    Args:
+        cells: A notebook's cells.
+        pictures: What `expected_pictures` returns.
+
+    Returns:
+        The cells and the new ones.
+    """
+    number, result = "", []
     for cell in cells:
-        placed.append(cell)
+        result.append(cell)
         if cell.cell_type == "markdown":
             number = ([heading[1] for heading in HEADING.finditer(cell.source)] or [number])[-1]
         elif number in pictures:
             png, alt = pictures[number]
             text = "<details><summary>The picture to expect; it shows what comes out</summary>\n\n"
-            data = "".join(png.split())  # no attachment: JupyterLab asks for its address before it resolves it
+            data = "".join(png.split())  # not as an attachment: JupyterLab requests its address before resolving it
             text += f"![{alt}](data:image/png;base64,{data})\n\n</details>"
-            placed.append(nbformat.v4.new_markdown_cell(text, id=f"{TAG}-expected-{number}", metadata={"tags": [TAG]}))
+            result.append(_tagged(f"expected-{number}", text))
             number = ""
-    return placed
+    return result
 
 
-def navigated(path: Path, line: str, repository: str, place: str, has_next: bool) -> str:
-    """The notebook's file as it should be, as text: all but our cells and the time stays as it is."""
+def _tagged(name: str, source: str) -> NotebookNode:
+    return nbformat.v4.new_markdown_cell(source, id=f"{TAG}-{name}", metadata={"tags": [TAG]})
+
+
+def updated_notebook(root: Path, paths: list[Path], at: int) -> str:
+    """Bring a notebook up to date: only this script's cells and the measured time and memory change.
+
+    Args:
+        root: The project's folder.
+        paths: All notebooks of the notebook's folder, in order.
+        at: Index of the notebook.
+
+    Returns:
+        The text of the file.
+    """
+    path, line, has_next = paths[at], links(paths, at), at + 1 < len(paths)
+    repository, in_repository = address(root), path.relative_to(root).as_posix()
     notebook = nbformat.read(path, as_version=4)
-    if told := measured(path):
+    if run := measured(path):
         opening = next(cell for cell in notebook.cells if "**Takes**" in cell.source)
-        opening.source = re.sub(r"(?<=\*\*Takes\*\* about )\d+ s and [\d.]+ GB", " and ".join(told), opening.source)
+        opening.source = re.sub(r"(?<=\*\*Takes\*\* about )\d+ s and [\d.]+ GB", " and ".join(run), opening.source)
     cells = [cell for cell in notebook.cells if TAG not in cell.metadata.get("tags", [])]
     last = [cell for cell in cells if cell.cell_type == "markdown"][-1]
-    last.source = BY_HAND.sub("", last.source)
-    head = f"{line} · {badges(repository, place)}\n\n{on_colab(repository, place)}"
-    foot = f"{line}\n\n{SHUT_DOWN}" if has_next else line
-    top, bottom = (
-        nbformat.v4.new_markdown_cell(source, id=f"{TAG}-{where}", metadata={"tags": [TAG]})
-        for where, source in (("top", head), ("bottom", foot))
-    )
+    last.source = MANUAL_LINKS.sub("", last.source)
     cells = [cell for cell in cells if cell is not last or last.source]
-    pictures = expected(path.parent / "solutions" / f"{path.stem}_solutions.ipynb")
+    pictures = expected_pictures(path.parent / "solutions" / f"{path.stem}_solutions.ipynb")
+    top = _tagged("top", f"{line} · {badges(repository, in_repository)}\n\n{on_colab(repository, in_repository)}")
+    bottom = _tagged("bottom", f"{line}\n\n{SHUT_DOWN}" if has_next else line)
     notebook.cells = [top, *with_pictures(cells, pictures), bottom]
     return nbformat.writes(notebook) + "\n"
 
 
-def wanted(root: Path) -> dict[Path, str]:
-    """Every file that has to do with navigation, and how it should read."""
-    repository, files = address(root), {}
+def updated_files(root: Path) -> dict[Path, str]:
+    """Bring all notebooks and the README up to date.
+
+    Args:
+        root: The project's folder.
+
+    Returns:
+        Maps each file to its text.
+    """
+    files: dict[Path, str] = {}
     for folder in ("notebooks", "notebooks/solutions"):
         paths = sorted((root / folder).glob("[0-9][0-9]_*.ipynb"))
-        for at, path in enumerate(paths):
-            has_next = at + 1 < len(paths)
-            files[path] = navigated(path, links(paths, at), repository, f"{folder}/{path.name}", has_next)
+        files |= {path: updated_notebook(root, paths, at) for at, path in enumerate(paths)}
     readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
     first = next(path for path in files if path.name.startswith("00_"))
-    line = badges(repository, f"notebooks/{first.name}")
-    text = re.sub(r"^\[!\[.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
+    line = badges(address(root), f"notebooks/{first.name}")
+    text = re.sub(r"^\[!\[.*$", lambda _: line, readme.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
     for path in files:
-        if told := measured(path):
+        if run := measured(path):
             row = rf"(\(notebooks/{re.escape(path.name)}\) \|.*\| )\d+ s \| [\d.]+ GB \|"
-            text = re.sub(row, lambda found, told=told: f"{found[1]}{' | '.join(told)} |", text)
+            text = re.sub(row, rf"\g<1>{' | '.join(run)} |", text)
     return files | {readme: text}
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """Write what is not up to date, or with --check name it; returns the exit status."""
+    """Write the files that are not up to date, or with --check only name them.
+
+    Args:
+        arguments: The command line, by default that of the process.
+        root: The project's folder.
+
+    Returns:
+        The exit status: 1 if --check names a file, else 0.
+    """
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where something would be written")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
     check = parser.parse_args(arguments).check
-    stale = {path: text for path, text in wanted(root).items() if path.read_text(encoding="utf-8") != text}
+    stale = {path: text for path, text in updated_files(root).items() if path.read_text(encoding="utf-8") != text}
     for path, text in stale.items():
         print(f"{path.relative_to(root)}: {'not up to date' if check else 'written'}")
         if not check:

@@ -1,4 +1,4 @@
-"""Links: each leads to a file and a heading that are there, and what tools/navigation.py writes is up to date."""
+"""Links lead to existing files and headings, and what tools/navigation.py writes is up to date."""
 
 import importlib.util
 import json
@@ -25,7 +25,7 @@ spec.loader.exec_module(navigation)
 
 
 def prose(path):
-    """The Markdown of a page or a notebook, without what stands in code, which holds no links."""
+    """The Markdown of a page or a notebook without code, which holds no links."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         cells = json.loads(text)["cells"]
@@ -34,40 +34,40 @@ def prose(path):
 
 
 def targets(path):
-    """Where the links and pictures of a page or a notebook lead."""
+    """The targets of the links and pictures of a page or a notebook."""
     text = prose(path)
     return re.findall(r"\]\(\s*([^)\s]*)", text) + re.findall(r"""(?:href|src)=["']([^"']*)""", text)
 
 
 def anchors(path):
     """The headings of a page as GitHub names them, or those of a notebook as JupyterLab does."""
-    found = re.findall(
-        r"^#{1,6} +(.*?) *#* *$", path.read_text(encoding="utf-8") if path.suffix == ".md" else prose(path), re.M
-    )
+    text = path.read_text(encoding="utf-8") if path.suffix == ".md" else prose(path)
+    headings = re.findall(r"^#{1,6} +(.*?) *#* *$", text, re.M)
     if path.suffix == ".ipynb":
-        return {heading.replace(" ", "-") for heading in found}
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+        return {heading.replace(" ", "-") for heading in headings}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def fault(path, target):
-    """What is wrong with a link, or nothing."""
+    """What is wrong with a link; falsy for a good one."""
     place = urlsplit(target)
     if place.scheme == "data":
-        return not re.fullmatch("image/png;base64,[A-Za-z0-9+/]+=*", place.path) and f"{target[:40]} is no picture"
+        return not re.fullmatch("image/png;base64,[A-Za-z0-9+/]+=*", place.path) and f"{target[:40]} is not a picture"
     if place.scheme:
-        return not (place.scheme == "https" and place.hostname and "." in place.hostname) and f"{target} is no address"
+        good = place.scheme == "https" and place.hostname and "." in place.hostname
+        return not good and f"{target} is not an address"
     there = (path.parent / place.path).resolve() if place.path else path
     if not there.is_relative_to(ROOT) or not there.exists():
-        return f"{target}: no such file"
-    return bool(place.fragment) and place.fragment not in anchors(there) and f"{target}: no such heading"
+        return f"{target}: the file does not exist"
+    return bool(place.fragment) and place.fragment not in anchors(there) and f"{target}: the heading does not exist"
 
 
 @pytest.mark.parametrize("path", [*PAGES, *NOTEBOOKS, *SOLUTIONS], ids=lambda path: path.stem)
-def test_links_lead_to_a_file_and_a_heading_that_are_there(path):
+def test_links_lead_to_an_existing_file_and_heading(path):
     assert not [wrong for target in targets(path) if (wrong := fault(path, target))]
 
 
-def test_the_links_test_finds_what_is_wrong():
+def test_a_wrong_link_is_reported():
     readme = ROOT / "README.md"
     assert not fault(readme, "notebooks/00_play.ipynb#The-switches")
     assert not fault(NOTEBOOKS[0], "../README.md#the-path")
@@ -102,7 +102,7 @@ def links(cell):
 
 
 @every_notebook
-def test_a_notebook_begins_and_ends_with_its_neighbours(path):
+def test_a_notebook_begins_and_ends_with_links_to_its_neighbors(path):
     cells = nbformat.read(path, as_version=4).cells
     top, bottom = cells[0], cells[-1]
     family = SOLUTIONS if path in SOLUTIONS else NOTEBOOKS
@@ -126,7 +126,7 @@ def test_a_notebook_begins_and_ends_with_its_neighbours(path):
 
 @pytest.fixture
 def copy(tmp_path):
-    """A project of three small notebooks, one with a line of links by hand, and one solution."""
+    """A project of three small notebooks, one with a line of links written by hand, and one solution."""
     (tmp_path / "notebooks" / "solutions").mkdir(parents=True)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "README.md").write_text("# Title\n\n[![old](badge)](gone)\n\n## The path\n")
@@ -161,7 +161,7 @@ def test_a_second_run_changes_nothing_and_check_writes_nothing(copy, capsys):
     assert {path: path.read_bytes() for path in before} == written
 
 
-def test_all_but_the_two_cells_stays_and_a_line_by_hand_is_replaced(copy):
+def test_only_two_cells_are_added_and_a_line_of_links_written_by_hand_is_replaced(copy):
     before = books(copy)
     navigation.main([], copy)
     after = books(copy)
@@ -173,7 +173,7 @@ def test_all_but_the_two_cells_stays_and_a_line_by_hand_is_replaced(copy):
     assert '"µ ± 1"' in (copy / "notebooks" / "00_a.ipynb").read_text(encoding="utf-8")  # as nbformat writes it
 
 
-def test_a_new_notebook_moves_its_neighbours_and_a_new_address_all_badges(copy):
+def test_a_new_notebook_changes_its_neighbors_and_a_new_address_changes_all_badges(copy):
     navigation.main([], copy)
     (copy / "notebooks" / "01_b.ipynb").rename(copy / "notebooks" / "02_b.ipynb")
     (copy / "notebooks" / "solutions" / "01_b_solutions.ipynb").unlink()
@@ -188,11 +188,11 @@ def test_a_new_notebook_moves_its_neighbours_and_a_new_address_all_badges(copy):
     assert "gh/someone/somewhere/main?urlpath=lab/tree/notebooks/00_a.ipynb" in readme and "gone" not in readme
 
 
-def test_below_an_exercise_stands_the_picture_of_its_solution_but_not_below_a_prediction(copy):
+def test_an_exercise_shows_the_picture_of_its_solution_but_a_prediction_does_not(copy):
     path, solution = copy / "notebooks/01_b.ipynb", copy / "notebooks/solutions/01_b_solutions.ipynb"
     png, new = "aGVsbG8=", nbformat.v4.new_markdown_cell
-    drew = nbformat.v4.new_output("display_data", {"image/png": png}, metadata={"image/png": {"alt": "A curve."}})
-    for file, level, outputs in ((path, "###", []), (solution, "##", [drew, drew])):
+    output = nbformat.v4.new_output("display_data", {"image/png": png}, metadata={"image/png": {"alt": "A curve."}})
+    for file, level, outputs in ((path, "###", []), (solution, "##", [output, output])):
         book = nbformat.read(file, as_version=4)
         for heading in ("Exercise 1 · Predict: a", "Exercise 2 · Change: b", "Exercise 3 · Experiment: c"):
             shown = [] if "Experiment" in heading else outputs
@@ -207,12 +207,12 @@ def test_below_an_exercise_stands_the_picture_of_its_solution_but_not_below_a_pr
     assert fault(path, f"data:image/png;base64,{png}") is False and fault(path, "data:text/html,hello")
 
 
-def test_times_in_a_notebook_and_in_the_readme_are_those_of_its_stored_run(copy):
+def test_notebook_and_readme_show_the_time_of_the_stored_run(copy):
     path, readme = copy / "notebooks" / "00_a.ipynb", copy / "README.md"
     book = nbformat.read(path, as_version=4)
     book.cells[0].source += "\n\n**Takes** about 1 s and 0.1 GB on two CPU cores."
-    told = "This notebook took 85 s and 1.2 GB of memory at its peak."
-    book.cells[1].outputs = [nbformat.v4.new_output("stream", text=told)]
+    text = "This notebook took 85 s and 1.2 GB of memory at its peak."
+    book.cells[1].outputs = [nbformat.v4.new_output("stream", text=text)]
     nbformat.write(book, path)
     readme.write_text(readme.read_text() + "\n| [0 · A](notebooks/00_a.ipynb) | 1 s | 2 s | 0.1 GB |\n")
     navigation.main([], copy)
@@ -223,5 +223,5 @@ def test_times_in_a_notebook_and_in_the_readme_are_those_of_its_stored_run(copy)
 @pytest.mark.parametrize("wrong", ["https://gitlab.com/a/b", "https://github.com/a", "git@github.com:a/b"])
 def test_an_address_that_binder_and_colab_cannot_open_is_refused(wrong, copy):
     (copy / "pyproject.toml").write_text(f'[project.urls]\nRepository = "{wrong}"\n')
-    with pytest.raises(ValueError, match="no https://github.com/ACCOUNT/NAME"):
+    with pytest.raises(ValueError, match="must be https://github.com/ACCOUNT/NAME; got"):
         navigation.main([], copy)
