@@ -25,8 +25,9 @@ from .evaluation.metrics import nearest_distance as nearest_distance
 from .gan.networks import Discriminator as Discriminator
 from .gan.networks import Generator as Generator
 from .gan.storage import bundled as bundled
-from .gan.training import QAAN as QAAN
-from .gan.training import Report as Report
+from .gan.model import QAAN as QAAN
+from .gan.model import Report as Report
+from .gan.model import Settings as Settings
 from .gan.training import train as train
 from .mnist import Digits as Digits
 from .mnist import load_mnist as load_mnist

@@ -1,107 +1,140 @@
-"""Is a training still alive? Findings about one epoch, each with advice: pure functions of its numbers and images.
+"""Health checks of a training: problems in one epoch, each with advice, from its numbers and images.
 
-The limits stand between what was measured on runs that went well (three priors, 1 to 10 digits, 200 to 6,000 images,
-learning rates 2e-4 and 5e-4) and on runs broken on purpose (learning rates 5e-3 to 0.9, one network held still, a prior
-of one or two codes, bits by sign). A generator that is only poor, or that leaves out a digit, is not noticed here: that
-is what the scores in `metrics` are for.
+The limits lie between the values of healthy runs (three priors, 1 to 10 digits, 200 to 6,000 images, learning rates
+2e-4 and 5e-4) and those of runs that were broken on purpose (learning rates 5e-3 to 0.9, one network frozen, a prior of
+one or two codes, bits by sign). A generator that is merely poor, or that omits a digit, is not detected here: the
+scores in `evaluation.metrics` are for that.
 """
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ..bits import entropy
 
-ENOUGH = 32  # images or codes: of fewer, nothing is said
-SETTLED = 0.15  # learning_rate × steps, until which every generator draws alike: 300 steps at 5e-4
-WINDOWS = 4  # of 1 / (1 − ema_decay) steps, until which the average still holds such weights
-COLLAPSED = 0.05  # of the real images' spread; well 0.35 and more by then, broken 0.035 and less
-ONE_CODE = 0.1  # of the entropy of n bits; well 0.29 and more, broken 0.04 and less
-SATURATED = 0.75  # D(x) − D(G(z)) over what label smoothing allows; well 0.36 and less, broken 0.78 and more
-EPOCHS = 3  # that the discriminator must win in a row, since one who wins for an epoch or two may lose its lead again
+if TYPE_CHECKING:
+    from .model import Report, Settings
+
+MIN_SAMPLES = 32  # images or codes; with fewer, nothing is diagnosed
+MIN_TRAINING = 0.15  # learning_rate × steps, before which every generator's images are alike: 300 steps at 5e-4
+EMA_WINDOWS = 4  # multiples of 1 / (1 − ema_decay) steps, before which the EMA still holds initial weights
+COLLAPSED = 0.05  # of the real images' variance; healthy runs have 0.35 and more by then, broken ones 0.035 and less
+LOW_ENTROPY = 0.1  # of the entropy of n bits; healthy runs have 0.29 and more, broken ones 0.04 and less
+SATURATED = 0.75  # of the possible D(x) − D(G(z)); healthy runs have 0.36 and less, broken ones 0.78 and more
+EPOCHS = 3  # consecutive epochs with a saturated discriminator; after one or two it can still lose its lead
 
 
 class TrainingWarning(UserWarning):
-    """A training has gone wrong, or is not what it seems; the text says what to do about it."""
+    """A training has gone wrong, or is not what it seems. The message says what to do."""
 
 
-def spread(images: torch.Tensor) -> float:
-    """How far images (N, 1, 28, 28) differ: half the mean squared distance of a pair, 0 for fewer than two."""
+def image_variance(images: torch.Tensor) -> float:
+    """Return the variance of images: half the mean squared distance of a pair.
+
+    Args:
+        images: Images of shape (N, 1, 28, 28).
+
+    Returns:
+        The sum of the pixels' variances; 0 for fewer than two images.
+    """
     return images.flatten(1).var(0).sum().item() if len(images) > 1 else 0.0
 
 
-def findings(
-    history: list, settings, steps: int, codes: np.ndarray, drawn: torch.Tensor, real_spread: float
+def diagnose(
+    history: "Sequence[Report]",
+    settings: "Settings",
+    steps: int,
+    codes: np.ndarray,
+    images: torch.Tensor,
+    real_variance: float,
 ) -> dict[str, str]:
-    """What has gone wrong by the last epoch of `history`, as {name: what, and what to do}; empty where nothing has.
+    """Look for problems in the last epoch.
 
-    history: Reports; settings: the run's `Settings`; steps: of each network so far; codes: (N, n) uint8 that the prior
-    drew for the epoch; drawn: images (M, 1, 28, 28) from some of them; real_spread: `spread` of real images.
+    Args:
+        history: The reports of all epochs so far.
+        settings: The settings of the training.
+        steps: Steps of each network so far.
+        codes: Latent codes of the epoch, shape (N, n), uint8.
+        images: Images generated from some of them, shape (M, 1, 28, 28).
+        real_variance: The `image_variance` of real images.
+
+    Returns:
+        Each problem's name, with what is wrong and what to do; empty if there is none.
     """
-    found = {
-        "collapsed generator": _collapsed(settings, steps, drawn, real_spread),
-        "dead prior": _dead(history[-1], settings, codes),
+    problems = {
+        "collapsed generator": _collapsed(settings, steps, images, real_variance),
+        "collapsed prior": _collapsed_prior(history[-1], settings, codes),
         "saturated discriminator": _saturated(history[-EPOCHS:], settings),
     }
-    if not found["dead prior"]:  # which says so itself
-        found["silent discriminator"] = _silent(history[-1], codes)
-    return {name: told for name, told in found.items() if told}
+    if not problems["collapsed prior"]:  # which covers this case
+        problems["uninformative discriminator"] = _uninformative(history[-1], codes)
+    return {name: problem for name, problem in problems.items() if problem}
 
 
-def diverged(report, settings) -> dict[str, str]:
-    """The finding about an epoch that left NaN or infinity in a loss or a weight."""
+def diagnose_divergence(report: "Report", settings: "Settings") -> dict[str, str]:
+    """Describe an epoch that ended with NaN or infinity in a loss or a weight.
+
+    Args:
+        report: The epoch's report.
+        settings: The settings of the training.
+
+    Returns:
+        The problem's name, with what is wrong and what to do.
+    """
     return {
-        "diverged": f"a loss or a weight became NaN or infinite (D's loss {report.d_loss}, G's {report.g_loss}); the "
-        "epoch's steps are undone, so that the networks are those of the epoch before. Begin anew with a smaller "
-        f"learning_rate than {settings.learning_rate:g}"
+        "diverged": f"a loss or a weight became NaN or infinite (discriminator loss {report.d_loss}, generator loss "
+        f"{report.g_loss}). The epoch's training steps were undone. Start again with a learning_rate below "
+        f"{settings.learning_rate:g}"
     }
 
 
-def _collapsed(settings, steps, drawn, real_spread):
-    settled = settings.learning_rate * steps >= SETTLED and steps * (1 - settings.ema_decay) >= WINDOWS
-    if not settled or len(drawn) < ENOUGH or not spread(drawn) < COLLAPSED * real_spread:
+def _collapsed(settings: "Settings", steps: int, images: torch.Tensor, real_variance: float) -> str | None:
+    trained = settings.learning_rate * steps >= MIN_TRAINING and steps * (1 - settings.ema_decay) >= EMA_WINDOWS
+    variance = image_variance(images)
+    if not trained or len(images) < MIN_SAMPLES or not variance < COLLAPSED * real_variance:
         return None
     return (
-        f"the generator draws nearly the same image each time ({spread(drawn) / real_spread:.1%} of the real ones' "
-        "spread). It seldom comes back: begin anew with a smaller learning_rate or batch_size, or load an older save"
+        f"the generator produces nearly the same image every time ({variance / real_variance:.1%} of the real images' "
+        "variance). It rarely recovers: start again with a smaller learning_rate or batch_size, or load an older save"
     )
 
 
-def _dead(report, settings, codes):
-    most, has = _most(codes), entropy(codes)
-    if len(codes) < ENOUGH or has >= ONE_CODE * most:
+def _collapsed_prior(report: "Report", settings: "Settings", codes: np.ndarray) -> str | None:
+    maximum, measured = _max_entropy(codes), entropy(codes)
+    if len(codes) < MIN_SAMPLES or measured >= LOW_ENTROPY * maximum:
         return None
-    told = f"the prior draws nearly one code only ({has:.2f} nats of {most:.2f}), so the digits are alike too. "
-    if not report.bits_entropy < ONE_CODE * most:
-        return f"{told}The bits that it learns are richer: give its fit more evaluations, or another optimizer"
+    problem = f"the prior generates almost a single code ({measured:.2f} of {maximum:.2f} nats of entropy). "
+    if not report.bits_entropy < LOW_ENTROPY * maximum:
+        return f"{problem}The bits that it is fitted to vary more: allow more evaluations, or use another optimizer"
     if settings.binarization != "median":
-        return f"{told}So are the bits of real images: binarization='median' cuts each unit where it splits them in two"
-    return f"{told}So are the bits of real images: D's hidden layer is dead; begin anew with a smaller learning_rate"
+        return f"{problem}So do the bits of real images: binarization='median' balances each bit"
+    return f"{problem}So do the bits of real images: start again with a smaller learning_rate"
 
 
-def _most(codes):
-    """Nats that n bits can hold, or that so many codes can show."""
+def _max_entropy(codes: np.ndarray) -> float:
+    """The entropy in nats that n bits, or this number of codes, can have at most."""
     return min(codes.shape[1] * math.log(2), math.log(len(codes)))
 
 
-def _silent(report, codes):
-    most = _most(codes)
-    if not report.bits_entropy < ONE_CODE * most:  # or NaN, where no bits were read
+def _uninformative(report: "Report", codes: np.ndarray) -> str | None:
+    maximum = _max_entropy(codes)
+    if not report.bits_entropy < LOW_ENTROPY * maximum:  # also if NaN, when nothing was fitted
         return None
     return (
-        f"the discriminator's hidden layer says nearly the same of every real image ({report.bits_entropy:.2f} nats of "
-        f"{most:.2f}), so the generator has nothing to learn from it. It seldom comes back: begin anew with a smaller "
-        "learning_rate or another seed"
+        f"the discriminator's hidden layer is nearly the same for every real image ({report.bits_entropy:.2f} of "
+        f"{maximum:.2f} nats of entropy). It rarely recovers: start again with a smaller learning_rate or another seed"
     )
 
 
-def _saturated(reports, settings):
-    allowed = 1 - settings.label_smoothing
-    if len(reports) < EPOCHS or not all(r.d_real - r.d_fake > SATURATED * allowed for r in reports):
+def _saturated(reports: "Sequence[Report]", settings: "Settings") -> str | None:
+    possible = 1 - settings.label_smoothing
+    if len(reports) < EPOCHS or not all(r.d_real - r.d_fake > SATURATED * possible for r in reports):
         return None
     return (
-        f"for {EPOCHS} epochs the discriminator has told real from drawn almost without fail (D(x) "
-        f"{reports[-1].d_real:.2f}, D(G(z)) {reports[-1].d_fake:.2f}), and such a judge teaches the generator little. "
-        "Begin anew with a smaller learning_rate, or with more label_smoothing"
+        f"for {EPOCHS} epochs the discriminator has separated real from generated images almost perfectly (D(x) "
+        f"{reports[-1].d_real:.2f}, D(G(z)) {reports[-1].d_fake:.2f}), which gives the generator little gradient. "
+        "Start again with a smaller learning_rate or more label_smoothing"
     )

@@ -1,24 +1,31 @@
-"""Generator and discriminator: two convolutional networks that mirror each other layer by layer."""
+"""Generator and discriminator: two convolutional networks (DCGAN) that mirror each other layer by layer."""
+
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..checks import MAX_BITS, check_integer
 
-KERNEL = {"kernel_size": 5, "stride": 2, "padding": 2, "bias": False}
+KERNEL: dict[str, Any] = {"kernel_size": 5, "stride": 2, "padding": 2, "bias": False}
 WIDTHS = (24, 48)  # channels after the first and the second convolution
 
 
 class Discriminator(nn.Module):
-    """Judge images (N, 1, 28, 28) real or not, through a hidden layer of `latent_dim` units that the prior learns.
+    """Tell real images from generated ones, through a hidden layer of `latent_dim` units that the prior learns.
 
-    Raises ValueError for a latent_dim below 1 or above 10,000.
     Source: Radford et al., arXiv:1511.06434; the narrow last hidden layer: Rudolph et al., arXiv:2012.03924, Fig. 1.
+
+    Args:
+        latent_dim: Width n of the hidden layer.
+
+    Raises:
+        ValueError: If latent_dim is not an integer in 1–10,000.
     """
 
-    def __init__(self, latent_dim: int = 8):
+    def __init__(self, latent_dim: int = 8) -> None:
         super().__init__()
-        self.latent_dim = check_integer("latent_dim", latent_dim, most=MAX_BITS)
+        self.latent_dim = check_integer("latent_dim", latent_dim, maximum=MAX_BITS)
         first, second = WIDTHS
         self.convolutions = nn.Sequential(  #                    (N, 1, 28, 28)
             nn.Conv2d(1, first, **KERNEL),  #                    (N, 24, 14, 14)
@@ -30,27 +37,54 @@ class Discriminator(nn.Module):
         )
         self.hidden = nn.Sequential(nn.Linear(second * 7 * 7, latent_dim), nn.Tanh())  # (N, latent_dim)
         self.output = nn.Linear(latent_dim, 1)  #               (N, 1)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """The hidden layer (N, latent_dim), in (−1, 1), that images (N, 1, 28, 28) in [0, 1] call forth."""
-        return self.hidden(self.convolutions(2 * check_images(images) - 1))
+        """Return the activations of the hidden layer.
+
+        Args:
+            images: Images of shape (N, 1, 28, 28) in [0, 1].
+
+        Returns:
+            Activations of shape (N, latent_dim) in (−1, 1).
+
+        Raises:
+            ValueError: If the images have another shape.
+        """
+        activations: torch.Tensor = self.hidden(self.convolutions(2 * check_images(images) - 1))
+        return activations
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, 1) of images (N, 1, 28, 28): above 0 means that they look real."""
-        return self.output(self.features(images))
+        """Return the logits that images are real.
+
+        Args:
+            images: Images of shape (N, 1, 28, 28) in [0, 1].
+
+        Returns:
+            Logits of shape (N, 1); D(x) = sigmoid(logit).
+
+        Raises:
+            ValueError: If the images have another shape.
+        """
+        logits: torch.Tensor = self.output(self.features(images))
+        return logits
 
 
 class Generator(nn.Module):
-    """Draw images (N, 1, 28, 28) from latents (N, latent_dim): the discriminator's layers in reverse.
+    """Generate images from latents: the discriminator's layers in reverse order.
 
-    Raises ValueError for a latent_dim below 1 or above 10,000.
-    Source: Radford et al., arXiv:1511.06434, with a sigmoid in place of tanh, so that brightness lies in [0, 1].
+    Source: Radford et al., arXiv:1511.06434, with a sigmoid instead of tanh, so that brightness is in [0, 1].
+
+    Args:
+        latent_dim: Number n of latents per image.
+
+    Raises:
+        ValueError: If latent_dim is not an integer in 1–10,000.
     """
 
-    def __init__(self, latent_dim: int = 8):
+    def __init__(self, latent_dim: int = 8) -> None:
         super().__init__()
-        self.latent_dim = check_integer("latent_dim", latent_dim, most=MAX_BITS)
+        self.latent_dim = check_integer("latent_dim", latent_dim, maximum=MAX_BITS)
         first, second = WIDTHS
         self.layers = nn.Sequential(  #                                         (N, latent_dim)
             nn.Linear(latent_dim, second * 7 * 7, bias=False),
@@ -63,32 +97,56 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(first, 1, output_padding=1, **KERNEL),  #        (N, 1, 28, 28)
             nn.Sigmoid(),
         )
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        """Images (N, 1, 28, 28) in [0, 1] from latents (N, latent_dim), usually bits as −1 and +1."""
+        """Generate images.
+
+        Args:
+            latents: Latents of shape (N, latent_dim), usually bits as −1 and +1 with some noise.
+
+        Returns:
+            Images of shape (N, 1, 28, 28) in [0, 1].
+
+        Raises:
+            ValueError: If the latents have another shape.
+        """
         _check_tensor("latents", latents)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
-            raise ValueError(f"latents have shape {tuple(latents.shape)}; (N, {self.latent_dim}) is needed")
-        return self.layers(latents)
+            raise ValueError(f"latents must have shape (N, {self.latent_dim}); got {tuple(latents.shape)}")
+        images: torch.Tensor = self.layers(latents)
+        return images
 
 
-def check_images(images: torch.Tensor, least: int = 0) -> torch.Tensor:
-    """Return `images`, or raise ValueError unless they are a tensor (N, 1, 28, 28) with N ≥ `least`."""
+def check_images(images: torch.Tensor, minimum: int = 0) -> torch.Tensor:
+    """Check the type and shape of images.
+
+    Args:
+        images: Images of shape (N, 1, 28, 28).
+        minimum: The smallest N allowed.
+
+    Returns:
+        The images.
+
+    Raises:
+        ValueError: If they are not a tensor of this shape.
+    """
     _check_tensor("images", images)
-    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) < least:
-        enough = f" with N ≥ {least}" if least else ""
-        raise ValueError(f"images have shape {tuple(images.shape)}; (N, 1, 28, 28){enough} is needed")
+    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) < minimum:
+        enough = f" with N ≥ {minimum}" if minimum else ""
+        raise ValueError(f"images must have shape (N, 1, 28, 28){enough}; got {tuple(images.shape)}")
     return images
 
 
-def _check_tensor(name, value):
+def _check_tensor(name: str, value: object) -> None:
     if not isinstance(value, torch.Tensor):
-        raise ValueError(f"{name} is of type {type(value).__name__}; a torch tensor is needed: torch.as_tensor({name})")
+        raise ValueError(
+            f"{name} must be a torch tensor; got {type(value).__name__}. torch.as_tensor({name}) makes one"
+        )
 
 
-def _initialise(module: nn.Module) -> None:
-    """DCGAN's start: weights from N(0, 0.02²), batch norm's scales from N(1, 0.02²)."""
+def _initialize(module: nn.Module) -> None:
+    """DCGAN's initialization: weights from N(0, 0.02²), batch normalization's scales from N(1, 0.02²)."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):

@@ -1,7 +1,7 @@
-"""Named tensors and a JSON description on disk, whole or not at all: safetensors, checksums, no pickle.
+"""Saves on disk, complete or absent: one safetensors file per save, with a checksum and without pickle.
 
-A save is two files: `epoch_000007.<checksum>.safetensors`, and `epoch_000007.json`, whose renaming into place is the
-moment from which the save exists. Whatever stops a save before that, the one before it is still there.
+A save `epoch_000007.safetensors` holds the tensors of a state, and all else as JSON in its metadata. It is written
+under another name, synced to disk, and then renamed: if the writing is interrupted, the previous save is intact.
 """
 
 import errno
@@ -11,159 +11,194 @@ import os
 import platform
 import re
 import sys
-import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load, save
 
+from . import format_1
+from .state import CheckpointError, check_finite
+
 BUNDLED = Path(__file__).parents[1] / "data" / "trained"
-FORMAT = 1
-OURS = re.compile(r"(epoch_\d{6,})(\.[0-9a-f]{8}\.safetensors|\.json)")  # all else in the folder is the reader's own
+FORMAT = 2
+SAVE = re.compile(r"epoch_(\d{6,})\.(?:safetensors|json)")  # all other files in the folder belong to the user
 UNFINISHED = ".unfinished"
 
 
-class CheckpointError(RuntimeError):
-    """A save that is not what was written, or that nothing can be made of; the one before it may be whole."""
+@dataclass(frozen=True)
+class Save:
+    """One save in a folder.
 
-
-def write(folder: str | Path, name: str, tensors: dict[str, torch.Tensor], description: dict, keep: int = 2) -> None:
-    """Save as `folder/name.json` and a file of tensors beside it; the newest `keep` pairs up to `name` stay.
-
-    name: "epoch_" and the number in six digits. The JSON is renamed into place last. It holds a checksum of the pair,
-    which is in the tensors' name too: a save over one of the same name leaves that one whole until then.
-    Raises ValueError for tensors with NaN or infinity, OSError where the folder cannot be written; in both cases what
-    was saved before stays as it is.
+    Args:
+        path: Its safetensors file; for a save of format 1, its JSON file.
     """
-    folder, newest = Path(folder), Path(folder) / f"{name}.json"
-    if broken := _not_finite(tensors):
-        raise ValueError(f"{_some(broken)} hold NaN or infinity, which is not saved; {folder} is as it was")
-    blob = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
-    description = json.loads(json.dumps(description, default=lambda number: number.item()))  # numpy's numbers too
-    checksum = _checksum(blob, description)
-    text = json.dumps({"format": FORMAT, "sha256": checksum, **description}, indent=1)
+
+    path: Path
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs, from the file's name."""
+        match = SAVE.fullmatch(self.path.name)
+        return int(match[1]) if match else 0
+
+    def read(self) -> dict[str, Any]:
+        """Read and check the save.
+
+        Returns:
+            The state that was saved, with the versions of the packages under "versions".
+
+        Raises:
+            CheckpointError: If the file cannot be read, is damaged, or holds NaN or infinity.
+            RuntimeError: If a newer version of the package wrote it.
+        """
+        return format_1.read(self.path) if self.path.suffix == ".json" else _read(self.path)
+
+
+def saves(folder: str | Path) -> list[Save]:
+    """List the saves of a folder, newest first.
+
+    Args:
+        folder: Folder of a run, or the file of one save.
+
+    Returns:
+        The saves, at least one.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [Save(folder)]
+    found = _oldest_first(folder)[::-1]
+    if not found:
+        raise ValueError(f"{folder} holds no save of a run; gan.save({str(folder)!r}) writes one")
+    return found
+
+
+def write(folder: str | Path, epoch: int, state: Mapping[str, Any], keep: int = 2) -> None:
+    """Write a state as `folder/epoch_NNNNNN.safetensors`.
+
+    Args:
+        folder: Folder of the run; it is created if needed.
+        epoch: Number of epochs so far.
+        state: Nested dicts of tensors, arrays, and values that JSON can hold.
+        keep: How many of the newest saves up to this one stay. Later ones belong to another run and are deleted.
+
+    Raises:
+        ValueError: If a tensor holds NaN or infinity. Earlier saves stay as they are.
+        OSError: If the folder cannot be written. Earlier saves stay as they are.
+    """
+    folder = Path(folder)
+    path = folder / f"epoch_{epoch:06d}.safetensors"
+    try:
+        blob = _serialize({**state, "versions": versions()})
+    except CheckpointError as error:
+        raise ValueError(f"the state {error}, and is not saved; {folder} is unchanged") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(_tensors_of(newest, checksum), blob)
-        write_whole(newest, text.encode())
+        write_atomically(path, blob)
     except OSError as error:
-        told = f"{newest} could not be saved ({error.strerror or error}); {folder} holds what it held before"
-        raise OSError(error.errno, f"{told}. Make room or choose another folder, and save again") from error
-    _clear_away(folder, newest, _tensors_of(newest, checksum), keep)
-
-
-def read(folder: str | Path, make: Callable[[dict, dict], Any] = lambda *pair: pair) -> Any:
-    """Return what `make(tensors, description)` makes of the newest save in `folder`, or of the one JSON file it names.
-
-    Where the newest is damaged, or `make` raises CheckpointError, the one before it is taken and a warning says so.
-    Raises ValueError where there is no save, and with the file's name where `make` does; CheckpointError where no save is
-    whole; RuntimeError where one is newer than this package, which going on from an older one would overwrite.
-    """
-    saves = [Path(folder)] if Path(folder).is_file() else _saves(Path(folder))
-    if not saves:
-        raise ValueError(f"{folder} holds no checkpoint; gan.save({str(folder)!r}) writes one")
-    fault = None
-    for path in reversed(saves):
-        try:
-            made = make(*_read_one(path))
-        except CheckpointError as error:
-            fault = fault or CheckpointError(f"{path} {error}")
-            continue
-        except ValueError as error:  # the caller's to mend: no older save would do better
-            raise ValueError(f"{path}: {error}") from error
-        if fault:
-            warnings.warn(f"{fault}; {path.stem}, the newest that is whole, is loaded in its place", stacklevel=3)
-        return made
-    others = "nor is any older one beside it whole" if len(saves) > 1 else "there is no older one beside it"
-    raise CheckpointError(f"{fault}; {others}. Restore a copy of yours, or train anew in another folder") from fault
+        reason = error.strerror or error
+        raise OSError(
+            error.errno,
+            f"{path} could not be saved ({reason}); {folder} is unchanged. Free some space or choose another folder",
+        ) from error
+    _delete_others(Save(path), keep)
 
 
 def bundled(name: str) -> Path:
-    """The folder of a model that comes with the package, for `QAAN.load`; `data/trained/README.md` describes them.
+    """Return the folder of a model that is bundled with the package, for `QAAN.load`.
 
-    Raises ValueError for a name that is none of theirs.
+    Args:
+        name: Name of the model; `data/trained/README.md` describes them.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If there is no model of this name.
     """
     if name not in bundled_names():
-        raise ValueError(f"name is {name!r}; the models that come along are {', '.join(map(repr, bundled_names()))}")
+        raise ValueError(
+            f"name must be one of the bundled models, {', '.join(map(repr, bundled_names()))}; got {name!r}"
+        )
     return BUNDLED / name
 
 
 def bundled_names() -> list[str]:
-    """The names of the models that come with the package, in alphabetical order."""
+    """Return the names of the bundled models in alphabetical order."""
     return sorted(path.name for path in BUNDLED.iterdir() if path.is_dir())
 
 
 def versions() -> dict[str, str]:
-    """Python's version and those of the loaded packages that a run's numbers depend on."""
+    """Return the versions of Python and of those loaded packages on which a run's numbers depend."""
     names = ("qaan_helpers", "torch", "numpy", "scipy", "sklearn", "qiskit", "qiskit_aer")
     loaded = {name: sys.modules[name].__version__ for name in names if name in sys.modules}
     return {"python": platform.python_version(), **loaded}
 
 
-def _read_one(path):
-    """Tensors and description of the save whose JSON is at `path`."""
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-        version, checksum = description.pop("format"), description.pop("sha256")
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError, MemoryError) as error:
-        raise CheckpointError(f"cannot be read ({error!r})") from error
-    if isinstance(version, int) and version > FORMAT:
-        raise RuntimeError(
-            f"{path} is of format {version}, and this version reads {FORMAT}: a newer qaan_helpers wrote it. Bring the "
-            "package up to date, or load an older save by the name of its JSON file"
-        )
-    if version != FORMAT:
-        raise CheckpointError(f"is of format {version!r}, which qaan_helpers never wrote")
-    try:
-        blob = _tensors_of(path, checksum).read_bytes()
-    except (OSError, ValueError, MemoryError) as error:
-        raise CheckpointError(f"has no tensors that can be read ({error!r})") from error
-    if _checksum(blob, description) != checksum:
-        raise CheckpointError("and its tensors are not what was saved")
-    try:
-        tensors = load(blob)
-        broken = _not_finite(tensors)
-    except Exception as error:  # safetensors' own kind, and whatever else a stranger's bytes call forth
-        raise CheckpointError(f"has tensors that are no safetensors ({error!r})") from error
-    if broken:
-        raise CheckpointError(f"holds NaN or infinity in {_some(broken)}")
-    return tensors, description
+def pack(state: Mapping[str, Any], path: str = "") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Split a nested state into its tensors and the rest.
+
+    Args:
+        state: Nested dicts of tensors, arrays and other values.
+        path: Prefix of the tensors' names.
+
+    Returns:
+        The tensors on the CPU by their path, with "/" between its parts, and the state without them.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    rest: dict[str, Any] = {}
+    for key, value in state.items():
+        if isinstance(value, np.ndarray):
+            value = torch.from_numpy(value)
+        if isinstance(value, torch.Tensor):
+            tensors[f"{path}{key}"] = value.detach().cpu().contiguous()
+        elif isinstance(value, Mapping):
+            inner, rest[str(key)] = pack(value, f"{path}{key}/")
+            tensors |= inner
+        else:
+            rest[str(key)] = value
+    return tensors, rest
 
 
-def _saves(folder):
-    """The JSON files of all saves in `folder`, oldest first."""
-    found = [path for path in folder.glob("epoch_*.json") if OURS.fullmatch(path.name)]
-    return sorted(found, key=_number)
+def unpack(tensors: Mapping[str, torch.Tensor], rest: dict[str, Any]) -> dict[str, Any]:
+    """Undo `pack`. Arrays come back as tensors and keys as strings.
+
+    Args:
+        tensors: The tensors by their path.
+        rest: The state without them; it is changed.
+
+    Returns:
+        The nested state.
+
+    Raises:
+        CheckpointError: If a path leads through something that is not a dict.
+    """
+    for path, tensor in tensors.items():
+        *parts, name = path.split("/")
+        node = rest
+        for part in parts:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                raise CheckpointError(f"has a tensor at {path}, where its description has {node!r}")
+        node[name] = tensor
+    return rest
 
 
-def _number(path):
-    return int(path.name.split(".")[0].removeprefix("epoch_"))
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under another name, sync it to disk, and rename it in one step.
 
+    Args:
+        path: The file. What an interrupted call left under the other name is overwritten by the next.
+        content: Its content.
 
-def _tensors_of(path, checksum):
-    return path.with_suffix(f".{str(checksum)[:8]}.safetensors")
-
-
-def _checksum(blob, description):
-    digest = hashlib.sha256(blob)  # one after the other, for together they would need the memory twice
-    digest.update(json.dumps(description, sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def _not_finite(tensors):
-    return [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
-
-
-def _some(names):
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more tensors"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, make sure that it is on disk, then put it in place in one step and make sure of that.
-
-    What a killed save left under the name of the unfinished is overwritten by the next.
+    Raises:
+        OSError: If the file cannot be written.
     """
     temporary = path.with_name(UNFINISHED)
     try:
@@ -177,8 +212,80 @@ def write_whole(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def _sync_folder(folder):
-    """Make the names in `folder` outlive a power cut, where the system has a way: Windows and some shares have none."""
+def _serialize(state: Mapping[str, Any]) -> bytes:
+    """A state as a safetensors file, whose metadata hold the format, a checksum, and all that is no tensor."""
+    tensors, rest = pack(state)
+    check_finite(tensors)
+    description = json.dumps(rest, default=lambda number: number.item())  # NumPy's numbers too
+    header, data = _split(save(tensors))
+    digest = _checksum(header, data, description)
+    return save(tensors, {"format": str(FORMAT), "sha256": digest, "description": description})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        blob = path.read_bytes()
+        header, data = _split(blob)
+        metadata = header.pop("__metadata__")
+        version, expected, description = (metadata[name] for name in ("format", "sha256", "description"))
+        checksum = _checksum(header, data, description)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
+        raise CheckpointError(f"cannot be read ({error!r})") from error
+    if version.isdecimal() and int(version) > FORMAT:
+        raise RuntimeError(
+            f"{path} has format {version}, and this version reads formats up to {FORMAT}. Update qaan_helpers, or load "
+            "an older save by its file name"
+        )
+    if version != str(FORMAT):
+        raise CheckpointError(f"has format {version!r}, which qaan_helpers never wrote")
+    if checksum != expected:
+        raise CheckpointError("was altered after it was saved: its checksum differs")
+    try:
+        tensors, rest = load(blob), json.loads(description)
+    except Exception as error:  # safetensors' own exception, and whatever else crafted bytes cause
+        raise CheckpointError(f"holds no valid state ({error!r})") from error
+    check_finite(tensors)
+    if not isinstance(rest, dict):
+        raise CheckpointError(f"describes no state, but {rest!r}")
+    return unpack(tensors, rest)
+
+
+def _split(blob: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header of a safetensors file and the bytes of its tensors."""
+    end = 8 + int.from_bytes(blob[:8], "little")
+    return json.loads(blob[8:end]), blob[end:]
+
+
+def _checksum(header: Mapping[str, Any], data: bytes, description: str) -> str:
+    digest = hashlib.sha256(data)
+    digest.update(json.dumps(header, sort_keys=True).encode())
+    digest.update(description.encode())
+    return digest.hexdigest()
+
+
+def _oldest_first(folder: Path) -> list[Save]:
+    found = [Save(path) for path in folder.glob("epoch_*") if SAVE.fullmatch(path.name)]
+    return sorted(found, key=lambda each: (each.epoch, each.path.suffix))  # .json, format 1, before .safetensors
+
+
+def _delete_others(newest: Save, keep: int) -> None:
+    """Delete all but the newest `keep` saves up to `newest`, and tensors of format 1 without their JSON file.
+
+    Of another run's later saves, the latest is deleted last: until then, that one is loaded.
+    """
+    folder = newest.path.parent
+    others = _oldest_first(folder)
+    others.remove(newest)
+    earlier = [other for other in others if other.epoch < newest.epoch]
+    stay = [*earlier, newest][-keep:]
+    for other in others:
+        if other not in stay:
+            other.path.unlink()
+    format_1.delete_orphans(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power failure, where the system supports it."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -189,19 +296,3 @@ def _sync_folder(folder):
             raise
     finally:
         os.close(descriptor)
-
-
-def _clear_away(folder, newest, its_tensors, keep):
-    """Remove all but the newest `keep` saves up to `newest`, and tensors that a stopped save left without JSON.
-
-    Later saves are another run's: of their JSONs the latest goes last, and until then that one is what loads.
-    """
-    saves = _saves(folder)
-    stay = [path for path in saves if _number(path) <= _number(newest)][-keep:]
-    for path in saves:
-        if path not in stay:
-            path.unlink()
-    stems = {path.stem for path in stay if path != newest}
-    for path in folder.glob("epoch_*.safetensors"):
-        if OURS.fullmatch(path.name) and path != its_tensors and path.name.split(".")[0] not in stems:
-            path.unlink()
