@@ -1,4 +1,4 @@
-"""Sweeps: a plan checked before it starts, runs on worker processes, and results that outlive kills and damage."""
+"""Sweeps: a plan is checked before it starts, runs use worker processes, and results survive kills and damage."""
 
 import contextlib
 import csv
@@ -49,20 +49,20 @@ def written(folder, text=PLAN):
     return path
 
 
-def lasting(result):
-    """What a second run gives again: all but the seconds."""
+def reproducible(result):
+    """What a second run repeats exactly: everything except the seconds."""
     scores = [{k: v for k, v in s.items() if "seconds" not in k} for s in result["scores"]]
     return {**result, "scores": scores}
 
 
 def here(runs, *_):
-    """In place of a cluster: the same, one after the other in this process."""
+    """Run everything one after the other in this process, without a cluster."""
     for name, run in runs.items():
         yield name, sweep.run_one(run)
 
 
 def watch_processes(addresses, trims):
-    """Add to `addresses` where this process and its children listen, and to `trims` when those give memory back."""
+    """Add to `addresses` where this process and its children listen, and to `trims` their memory thresholds."""
     me = psutil.Process()
     for process in (me, *me.children(recursive=True)):
         with contextlib.suppress(psutil.Error):
@@ -72,14 +72,14 @@ def watch_processes(addresses, trims):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
-    """(folder with plan and results, what was printed, what `watch_processes` saw) of a sweep on two workers here."""
-    folder, said, seen = tmp_path_factory.mktemp("sweep"), io.StringIO(), (set(), set())
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-        write = sweep.storage.write_whole
-        patch.setattr(sweep.storage, "write_whole", lambda *a: (watch_processes(*seen), write(*a)))
+    """A sweep on two workers here: (folder with plan and results, output, what `watch_processes` saw)."""
+    folder, output, seen = tmp_path_factory.mktemp("sweep"), io.StringIO(), (set(), set())
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+        write = sweep.storage.write_atomically
+        patch.setattr(sweep.storage, "write_atomically", lambda *a: (watch_processes(*seen), write(*a)))
         patch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
         assert main(["sweep", str(written(folder)), "--out", str(folder / "out"), "--workers", "2"]) == 0
-    return folder, said.getvalue(), seen
+    return folder, output.getvalue(), seen
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_every_run_is_a_file_and_every_score_a_row(swept):
 
 
 def test_results_are_those_of_a_training_by_hand(swept):
-    """Also the scores half-way do not change what comes after."""
+    """The scores after the first epoch do not change the second one."""
     (result,) = [r for name, r in results_in(swept[0] / "out").items() if name.startswith("a-circuit.seed3")]
     prior = qh.QCBMPrior(3, 1, entanglement="none", max_evaluations=12, refit_evaluations=10, seed=3)
     gan = qh.QAAN(prior, device="cpu", seed=3, latent_noise=0.1, warm_up=0)
@@ -144,7 +144,7 @@ def test_results_are_those_of_a_training_by_hand(swept):
         "held_out_kl": qh.kl_divergence(bits, prior.probabilities()),
         "held_out_kl_bias": qh.kl_sampling_bias(prior.probabilities(), 200),
         "prior_entropy": -sum(p * math.log(p) for p in prior.probabilities()),
-        "prior_correlation": 0,  # without entanglement a circuit's bits know nothing of each other
+        "prior_correlation": 0,  # without entanglement the bits of a circuit are independent
     }
     assert {name: last[name] for name in expected} == pytest.approx(expected, rel=1e-3, abs=1e-5)
     assert result["n_parameters"] == len(prior.qcbm.angles) == 6
@@ -154,33 +154,33 @@ def test_results_are_those_of_a_training_by_hand(swept):
     assert last["seconds"] > last["prior_seconds"] > 0
 
 
-def test_the_same_run_in_this_process_gives_the_same(swept):
+def test_the_same_run_in_this_process_gives_the_same_scores(swept):
     runs = sweep.read_plan(swept[0] / "plan.toml")
     name = next(iter(runs))
     stored = results_in(swept[0] / "out")[name]
     del stored["sha256"]
-    assert lasting(sweep.run_one(runs[name]))["scores"] == lasting(stored)["scores"]
+    assert reproducible(sweep.run_one(runs[name]))["scores"] == reproducible(stored)["scores"]
 
 
 def test_workers_and_dashboard_listen_on_this_machine_only(swept):
-    _, said, (addresses, _) = swept
+    _, output, (addresses, _) = swept
     assert addresses == {"127.0.0.1"}
-    assert "4 runs, 0 of them done already" in said
-    assert "Dashboard: http://127.0.0.1:" in said
+    assert "4 runs, 0 of them done already" in output
+    assert "Dashboard: http://127.0.0.1:" in output
 
 
 def test_workers_keep_the_memory_that_each_step_needs_again(swept):
     _, _, (_, trims) = swept
-    assert trims == {None}  # Dask sets 64 kB, unless told not to
+    assert trims == {None}  # Dask sets 64 kB by default
 
 
-# What is done stays done
+# Finished runs are not repeated
 
 
-def test_a_second_sweep_does_nothing_again(done, monkeypatch, capsys):
+def test_a_second_sweep_repeats_no_run(done, monkeypatch, capsys):
     plan, out = done
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    monkeypatch.setattr(sweep, "_spread", lambda *_: pytest.fail("a run was begun"))
+    monkeypatch.setattr(sweep, "_distribute", lambda *_: pytest.fail("a run was started"))
     results = sweep.run_plan(plan, out)
     assert [(r["run"]["seed"], r["run"]["arm"]) for r in results] == [
         *((0, "uniform"), (0, "a circuit"), (3, "uniform"), (3, "a circuit"))
@@ -189,14 +189,14 @@ def test_a_second_sweep_does_nothing_again(done, monkeypatch, capsys):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_what_is_new_in_the_plan_is_done_and_no_more(done, monkeypatch):
+def test_only_what_is_new_in_the_plan_is_run(done, monkeypatch):
     plan, out = done
     plan.write_text(PLAN.replace("[0, 3]", "[0, 1, 3]"))
-    begun = []
-    monkeypatch.setattr(sweep, "_spread", lambda runs, *_: begun.extend(runs) or here({}))
-    with pytest.raises(KeyError):  # the stand-in gives no result
+    started = []
+    monkeypatch.setattr(sweep, "_distribute", lambda runs, *_: started.extend(runs) or here({}))
+    with pytest.raises(KeyError):  # the replacement returns no result
         sweep.run_plan(plan, out)
-    assert [name.split(".")[1] for name in begun] == ["seed1", "seed1"]
+    assert [name.split(".")[1] for name in started] == ["seed1", "seed1"]
     for change in (("epochs = 2", "epochs = 3"), ("latent_noise = 0.1", "latent_noise = 0.2"), ("300", "100")):
         assert not set(sweep.read_plan(written(plan.parent, PLAN.replace(*change)))) & set(results_in(out))
 
@@ -219,39 +219,39 @@ def not_a_result(path):
     path.write_text("[1, 2]")
 
 
-def anothers(path):
-    """A whole result, of another run."""
+def of_another_run(path):
+    """An intact result of another run."""
     other = next(p for p in sorted(path.parent.glob("*.json")) if p != path)
     path.write_bytes(other.read_bytes())
 
 
-@pytest.mark.parametrize("damage", [cut, alter, empty, not_a_result, anothers])
-def test_a_damaged_result_is_told_and_done_again(done, monkeypatch, damage):
+@pytest.mark.parametrize("damage", [cut, alter, empty, not_a_result, of_another_run])
+def test_a_damaged_result_is_reported_and_repeated(done, monkeypatch, damage):
     plan, out = done
     name = next(iter(sweep.read_plan(plan)))
     path = out / f"{name}.json"
     before = json.loads(path.read_text())
     damage(path)
-    begun = []
-    monkeypatch.setattr(sweep, "_spread", lambda runs, *_: begun.extend(runs) or here(runs))
-    with pytest.warns(UserWarning, match=f"{name}.json is damaged; its run is done again"):
+    started = []
+    monkeypatch.setattr(sweep, "_distribute", lambda runs, *_: started.extend(runs) or here(runs))
+    with pytest.warns(UserWarning, match=f"{name}.json is damaged; its run is repeated"):
         sweep.run_plan(plan, out)
-    assert begun == [name]
-    assert lasting(json.loads(path.read_text()))["scores"] == lasting(before)["scores"]
+    assert started == [name]
+    assert reproducible(json.loads(path.read_text()))["scores"] == reproducible(before)["scores"]
 
 
-def test_a_result_that_was_being_written_is_never_taken_for_whole(tmp_path, monkeypatch):
-    """The machine stops while it writes: what bears the result's name is the whole of it, or is not there."""
+def test_a_result_that_was_being_written_is_never_taken_for_complete(tmp_path, monkeypatch):
+    """If the machine stops during a write, the file with the result's name is complete or missing."""
     plan, out = written(tmp_path, PLAN.replace("[0, 3]", "[0]")), tmp_path / "out"
-    ready = list(here(sweep.read_plan(plan)))  # runs save checkpoints, which the stops below are not meant for
-    monkeypatch.setattr(sweep, "_spread", lambda *_: iter(ready))
+    ready = list(here(sweep.read_plan(plan)))  # runs save checkpoints, which must not be interrupted here
+    monkeypatch.setattr(sweep, "_distribute", lambda *_: iter(ready))
     for place in ("os.replace", "os.fsync"):
         with monkeypatch.context() as patch:
             patch.setattr(place, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 sweep.run_plan(plan, out)
         assert not list(out.glob("*.json"))
-    (out / sweep.storage.UNFINISHED).write_text('{"half": ')  # what a kill leaves
+    (out / sweep.storage.UNFINISHED).write_text('{"half": ')  # left behind by a kill
     assert len(sweep.run_plan(plan, out)) == 2
     assert len(results_in(out)) == 2
 
@@ -261,14 +261,14 @@ def test_a_stopped_sweep_keeps_what_is_finished(tmp_path, monkeypatch, capsys):
         yield next(here(runs))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep, "_spread", stopped)
+    monkeypatch.setattr(sweep, "_distribute", stopped)
     assert main(["sweep", str(written(tmp_path)), "--out", str(tmp_path / "out")]) == 130
     assert "stopped; every finished run is saved" in capsys.readouterr().err
     assert len(results_in(tmp_path / "out")) == 1
     assert (tmp_path / "out" / "table.csv").read_text().count("\n") == 1 + 2
 
 
-# On a cluster that is there already
+# On an existing cluster
 
 
 @pytest.fixture(scope="module")
@@ -277,8 +277,8 @@ def cluster():
         yield cluster
 
 
-def test_a_killed_workers_run_is_done_again_and_nothing_is_lost(tmp_path, cluster):
-    """The worker's process is killed in the middle of its second run."""
+def test_the_run_of_a_killed_worker_is_repeated_and_nothing_is_lost(tmp_path, cluster):
+    """The worker's process is killed during its second run."""
     text = PLAN.replace("epochs = 2", "epochs = 5").replace("[1, 2]", "[5]").replace("[0, 3]", "[0]")
     plan, out, ended = written(tmp_path, text), tmp_path / "out", []
     sweeping = threading.Thread(
@@ -298,24 +298,24 @@ def test_a_killed_workers_run_is_done_again_and_nothing_is_lost(tmp_path, cluste
         assert not sweeping.is_alive()
         assert client.run(os.getpid).values() != {pid}
         assert pid not in client.run(os.getpid).values()
-    assert finished and set(at_work) & set(sweep.read_plan(plan)) - finished  # it was in the middle of one
+    assert finished and set(at_work) & set(sweep.read_plan(plan)) - finished  # it was running one of them
     runs = sweep.read_plan(plan)
     assert results_in(out).keys() == runs.keys()
     assert [r["run"] for r in ended[0]] == list(runs.values())
     killed = next(name for name in runs if name not in finished)
-    assert lasting(sweep.run_one(runs[killed]))["scores"] == lasting(results_in(out)[killed])["scores"]
+    assert reproducible(sweep.run_one(runs[killed]))["scores"] == reproducible(results_in(out)[killed])["scores"]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the run that must fail wants a GPU")
-def test_runs_that_fail_are_named_and_tried_again_the_next_time(tmp_path, cluster, capsys):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the run that must fail needs a missing GPU")
+def test_failed_runs_are_named_and_tried_again_the_next_time(tmp_path, cluster, capsys):
     plan, out = written(tmp_path, PLAN + '\n[arms.bad]\nprior = { kind = "uniform" }\n'), tmp_path / "out"
     text = plan.read_text().replace("epochs = 2", 'epochs = 1\ndevice = "cuda"').replace("[1, 2]", "[1]")
     plan.write_text(text)
     scheduler = ["--scheduler", cluster.scheduler_address]
     assert main(["sweep", str(plan), "--out", str(out), *scheduler]) == 2
-    said = capsys.readouterr()
-    assert "6 of 6 runs have failed" in said.err and "sees no CUDA device" in said.err
-    assert "6 runs, 0 of them done already" in said.out
+    output = capsys.readouterr()
+    assert "6 of 6 runs failed" in output.err and "CUDA" in output.err
+    assert "6 runs, 0 of them done already" in output.out
     assert not results_in(out)
 
 
@@ -326,13 +326,15 @@ def test_one_failure_does_not_stop_the_others(tmp_path, monkeypatch):
         yield from here({name: runs[name] for name in others})
 
     plan, out = written(tmp_path, PLAN.replace("[0, 3]", "[0]")), tmp_path / "out"
-    monkeypatch.setattr(sweep, "_spread", one_fails)
-    with pytest.raises(RuntimeError, match=r"1 of 2 runs have failed, uniform\.seed0.*no space left.*tries again"):
+    monkeypatch.setattr(sweep, "_distribute", one_fails)
+    with pytest.raises(
+        RuntimeError, match=r"1 of 2 runs failed, uniform\.seed0.*no space left.*Run the same command to try again"
+    ):
         sweep.run_plan(plan, out)
     assert [name.split(".")[0] for name in results_in(out)] == ["a-circuit"]
 
 
-def test_without_dask_it_says_what_to_install(tmp_path, monkeypatch, capsys):
+def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
     assert main(["sweep", str(written(tmp_path)), "--out", str(tmp_path / "out")]) == 2
     assert "pip install 'qaan_helpers[sweep]'" in capsys.readouterr().err
@@ -352,12 +354,12 @@ def test_steps_are_rounded_up_to_whole_epochs(tmp_path):
     assert [(score["epoch"], score["steps"]) for score in result["scores"]] == [(1, 4), (2, 8), (3, 12)]
 
 
-def test_entropy_and_total_correlation_of_a_prior_are_those_worked_out_by_hand():
-    """Two bits that are always equal hold one bit's entropy, and share as much; the third is a coin of its own."""
+def test_entropy_and_total_correlation_of_a_prior_are_those_computed_by_hand():
+    """Two bits that are always equal have the entropy and the correlation of one bit; the third is independent."""
     prior = qh.ReplayPrior(3, seed=0)
     gan = qh.QAAN(prior, device="cpu", seed=0, warm_up=0)
     prior.fit(np.array([[0, 0, 0], [1, 1, 0], [0, 0, 1], [1, 1, 1]], dtype=np.uint8))
-    gan._prior_fitted = True
+    gan.prior_fitted = True
     scores = sweep._prior_scores(gan, qh.load_mnist((3, 7), "test", "sample"), 0)
     assert scores["prior_entropy"] == pytest.approx(2 * math.log(2))
     assert scores["prior_correlation"] == pytest.approx(math.log(2))
@@ -371,11 +373,11 @@ def test_a_run_of_one_digit_and_many_bits_has_no_balance_and_no_held_out_kl(tmp_
     assert scores["prior_cost"] == pytest.approx(17 * math.log(2))
 
 
-def test_what_trainings_warn_of_is_kept(tmp_path):
+def test_warnings_of_a_training_are_saved(tmp_path):
     text = PLAN.replace("latent_noise = 0.1", "learning_rate = 0.9").replace("[1, 2]", "[2]")
     text = text.replace("epochs = 2", "epochs = 4")
     result = sweep.run_one(one_run(tmp_path, text))
-    assert any("learning_rate" in told for told in result["warnings"])
+    assert any("learning_rate" in warning for warning in result["warnings"])
     json.dumps(result, allow_nan=False)
 
 
@@ -396,8 +398,8 @@ def test_every_prior_runs_and_its_parameters_are_counted(tmp_path, prior, n_para
 # The plan
 
 
-def test_a_plans_defaults_are_those_its_docstring_shows(tmp_path):
-    example = sweep.__doc__.split("as this one:\n")[1].split("\nEvery run")[0]
+def test_the_defaults_of_a_plan_are_those_in_the_docstring(tmp_path):
+    example = sweep.__doc__.split("as this one:\n")[1].split("\nEvery finished run")[0]
     text = "\n".join(line.removeprefix("    ") for line in example.splitlines())
     runs = sweep.read_plan(written(tmp_path, text))
     assert len(runs) == 2 * 4
@@ -408,77 +410,96 @@ def test_a_plans_defaults_are_those_its_docstring_shows(tmp_path):
     assert (run["arm"], run["seed"], run["score_at"]) == ("circuit without entanglement", 3, [1200, 2400])
 
 
+SETTINGS = "learning_rate, hidden_lr_factor, .*latent_noise"  # the allowed names that a message lists
 WRONG = [
-    ("source =", "sauce =", "the plan has 'sauce', which is not known; it takes batch_size, device"),
-    ('source = "sample"', "", "the plan lacks 'source'"),
-    ('"sample"', '"auto"', "source is 'auto'; choose 'sample' or 'full'"),
-    ("seeds = [0, 3]", "", "the plan lacks 'seeds'"),
-    ("[0, 3]", "[]", r"seeds is \[\]; it must be a list"),
-    ("[0, 3]", "3", "seeds is 3; it must be a list"),
-    ("[0, 3]", "[0, -1]", "one of seeds is -1"),
-    ("[0, 3]", "[0, 0.5]", r"one of seeds is 0\.5"),
-    ("[0, 3]", "[2, 2]", r"seeds is \[2, 2\]; each may be named once only"),
-    ("[3, 7]", "[3, 12]", r"digits has \[12\]"),
-    ("[3, 7]", '"3,7"', "digits is '3,7'; it must be a list"),
-    ("[3, 7]", "[3, 3]", r"digits is \[3, 3\]; each may be named once only"),
-    ("epochs = 2", "", "needs epochs or steps"),
-    ("epochs = 2", "epochs = 2\nsteps = 9", "needs epochs or steps, one of the two"),
-    ("epochs = 2", "epochs = 0", "epochs is 0"),
-    ("epochs = 2", "epochs = 2.5", r"epochs is 2\.5"),
-    ("[1, 2]", "[1, 3]", r"score_at is \[1, 3\], but a run ends after 2 epochs"),
-    ("[1, 2]", "[0]", "one of score_at is 0"),
-    ("[1, 2]", "2", "score_at is 2; it must be a list"),
-    ("batch_size = 300", "batch_size = 0", "batch_size is 0"),
-    ("n_images = 60", "n_images = 1", "n_images is 1"),
-    ("n_images = 60", 'device = "tpu"', "device is 'tpu'"),
-    ("latent_noise", "latent_nose", "settings has 'latent_nose', which is not known"),
-    ("latent_noise = 0.1", "latent_noise = -1", "arm 'uniform' cannot work: latent_noise is -1"),
-    ("latent_noise = 0.1", 'latent_noise = "much"', "arm 'uniform' cannot work: .*str"),
-    ("[settings]\nlatent_noise = 0.1", "settings = 5", "settings is 5; it must be a table"),
-    ("warm_up = 0", "warmup = 0", "arm 'a circuit' cannot work: its settings has 'warmup'"),
-    ("warm_up = 0", "warm_up = -2", "arm 'a circuit' cannot work: warm_up is -2"),
-    ("settings = { warm_up = 0 }", "settings = 3", "arm 'a circuit' cannot work: its settings is 3"),
-    ('kind = "uniform"', 'kind = "rainbow"', "arm 'uniform' cannot work: prior kind is 'rainbow'"),
-    ('kind = "uniform", ', "", "arm 'uniform' cannot work: prior kind is None"),
-    ("latent_dim = 3", "latent_dim = 0", "arm 'uniform' cannot work: latent_dim is 0"),
-    ("latent_dim = 3", "qubits = 3", "arm 'uniform' cannot work: its prior has 'qubits'.*it takes kind, latent_dim$"),
-    ("latent_dim = 3", "seed = 3", "its prior has 'seed'"),
-    ('{ kind = "uniform", latent_dim = 3 }', '"uniform"', "prior is 'uniform'; it must be a table"),
-    ("max_evaluations = 12", "max_evaluations = 2", "arm 'a circuit' cannot work: max_evaluations is 2, but COBYLA"),
-    ("layers = 1", "layers = 1, execution = { sots = 3 }", "arm 'a circuit' cannot work: 'shots'"),
-    ("prior = {", "prier = {", "arm 'uniform' has 'prier'"),
-    ('prior = { kind = "uniform", latent_dim = 3 }', "", "arm 'uniform' lacks 'prior'"),
-    ("seeds", "seeds seeds", "is no TOML"),
+    ("source =", "sauce =", "sauce is not a known name; choose from digits, batch_size, .*source"),
+    ('source = "sample"', "", "source is missing; it must be 'sample' or 'full'"),
+    ('"sample"', '"auto"', "source must be 'sample' or 'full', so that all runs have the same images; got 'auto'"),
+    ("seeds = [0, 3]", "", "seeds is missing; it must be a non-empty list of integers ≥ 0"),
+    ("[0, 3]", "[]", r"seeds must be a non-empty list of integers ≥ 0, such as \[0, 1\]; got \[\]"),
+    ("[0, 3]", "3", "seeds must be a non-empty list .*; got 3"),
+    ("[0, 3]", "[0, -1]", r"seeds must be a non-empty list of integers ≥ 0.*; got -1 at seeds\[1\]"),
+    ("[0, 3]", "[0, 0.5]", r"seeds must be a non-empty list .*; got 0\.5 at seeds\[1\]"),
+    ("[0, 3]", "[0, true]", r"seeds must be a non-empty list .*; got True at seeds\[1\]"),
+    ("[0, 3]", "[2, 2]", r"seeds must hold each value only once; got \[2, 2\]"),
+    ("[3, 7]", "[3, 12]", r"digits must be a non-empty list of integers in 0–9.*; got 12 at digits\[1\]"),
+    ("[3, 7]", "[]", r"digits must be a non-empty list .*; got \[\]"),
+    ("[3, 7]", '"3,7"', "digits must be a non-empty list .*; got '3,7'"),
+    ("[3, 7]", "[3, 3]", r"digits must hold each value only once; got \[3, 3\]"),
+    ("epochs = 2", "", "the plan must have epochs or steps, one of the two, .*; got neither"),
+    ("epochs = 2", "epochs = 2\nsteps = 9", "the plan must have epochs or steps, one of the two, .*; got both"),
+    ("epochs = 2", "epochs = 0", "epochs must be an integer ≥ 1; got 0"),
+    ("epochs = 2", "epochs = 2.5", r"epochs must be an integer ≥ 1; got 2\.5"),
+    ("epochs = 2", "steps = 0", "steps must be an integer ≥ 1; got 0"),
+    ("[1, 2]", "[1, 3]", r"score_at must not exceed a run's 2 epochs; got \[1, 3\]"),
+    ("[1, 2]", "[0]", r"score_at must be a non-empty list of integers ≥ 1.*; got 0 at score_at\[0\]"),
+    ("[1, 2]", "[]", r"score_at must be a non-empty list .*; got \[\]"),
+    ("[1, 2]", "[1, 1]", r"score_at must hold each value only once; got \[1, 1\]"),
+    ("[1, 2]", "2", "score_at must be a non-empty list .*; got 2"),
+    ("batch_size = 300", "batch_size = 0", "batch_size must be an integer ≥ 1; got 0"),
+    ("batch_size = 300", 'batch_size = "300"', "batch_size must be an integer ≥ 1; got '300'"),
+    ("n_images = 60", "n_images = 1", "n_images must be an integer ≥ 2; got 1"),
+    ("n_images = 60", 'device = "tpu"', "device must be 'auto', 'cpu' or 'cuda'; got 'tpu'"),
+    ("latent_noise", "latent_nose", f"settings.latent_nose is not a known name; choose from {SETTINGS}"),
+    ("latent_noise = 0.1", "latent_noise = -1", r"settings.latent_noise must be a number in \[0, 100\]; got -1"),
+    ("latent_noise = 0.1", 'latent_noise = "much"', "settings.latent_noise must be a number .*; got 'much'"),
+    ("[settings]\nlatent_noise = 0.1", "settings = 5", "settings must be a table of settings.*; got 5"),
+    ("warm_up = 0", "warmup = 0", f'arms."a circuit".settings.warmup is not a known name; choose from {SETTINGS}'),
+    ("warm_up = 0", "warm_up = -2", 'arms."a circuit".settings.warm_up must be an integer ≥ 0; got -2'),
+    ("settings = { warm_up = 0 }", "settings = 3", 'arms."a circuit".settings must be a table of settings.*; got 3'),
+    ('kind = "uniform"', 'kind = "rainbow"', "arms.uniform.prior: prior kind must be one of .*; got 'rainbow'"),
+    ('kind = "uniform"', "kind = []", r"arms.uniform.prior: prior kind must be one of .*; got \[\]"),
+    ('kind = "uniform", ', "", "arms.uniform.prior: prior kind must be one of .*; got None"),
+    ("latent_dim = 3", "latent_dim = 0", "arms.uniform.prior: latent_dim must be an integer in 1–10,000; got 0"),
+    ("latent_dim = 3", "qubits = 3", "arms.uniform.prior: .* must be among latent_dim.*; got 'qubits'"),
+    ("latent_dim = 3", "seed = 3", "arms.uniform.prior.seed is not a known name; leave it out, the seeds of the plan"),
+    (
+        '{ kind = "uniform", latent_dim = 3 }',
+        '"uniform"',
+        "arms.uniform.prior must be a table such as .*; got 'uniform'",
+    ),
+    ('{ kind = "uniform", latent_dim = 3 }', '{ kind = "mixed" }', "arms.uniform.prior: 'prior' is missing"),
+    ("max_evaluations = 12", "max_evaluations = 2", 'arms."a circuit".prior: max_evaluations must be .*; got 2'),
+    ("layers = 1", "layers = 1, execution = { sots = 3 }", "arms.\"a circuit\".prior: 'shots' is missing"),
+    ("prior = {", "prier = {", "arms.uniform.prier is not a known name; choose from prior, settings"),
+    ('prior = { kind = "uniform", latent_dim = 3 }', "", "arms.uniform.prior is missing; it must be a table such as"),
+    (
+        '[arms.uniform]\nprior = { kind = "uniform", latent_dim = 3 }',
+        "[arms]\nuniform = 3",
+        "arms.uniform must be a table of prior, settings; got 3",
+    ),
+    ("seeds", "seeds seeds", "is not a TOML file"),
 ]
 
 
 @pytest.mark.parametrize(("old", "new", "message"), WRONG)
 def test_a_plan_that_cannot_work_is_refused_before_anything_starts(tmp_path, monkeypatch, old, new, message):
     assert old in PLAN
-    monkeypatch.setattr(sweep, "_spread", lambda *_: pytest.fail("a run was begun"))
+    monkeypatch.setattr(sweep, "_distribute", lambda *_: pytest.fail("a run was started"))
     path = written(tmp_path, PLAN.replace(old, new, 1))
     with pytest.raises(ValueError, match=message) as refused:
         sweep.run_plan(path, tmp_path / "out")
-    assert str(path) in str(refused.value)
+    assert str(refused.value).startswith(str(path))
+    assert "\n" not in str(refused.value)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("arms", ["arms = {}", "arms = 3"])
 def test_a_plan_without_arms_is_refused(tmp_path, arms):
-    with pytest.raises(ValueError, match="arms is empty"):
+    with pytest.raises(ValueError, match=r"arms must be one table or more: \[arms.NAME\] with a prior"):
         sweep.read_plan(written(tmp_path, f'{arms}\nsource = "sample"\nseeds = [0]\nepochs = 1'))
 
 
-def test_a_plan_that_is_not_there_and_no_workers_are_refused(tmp_path, capsys):
+def test_a_missing_plan_and_zero_workers_are_refused(tmp_path, capsys):
     assert main(["sweep", str(tmp_path / "none.toml"), "--out", str(tmp_path / "out")]) == 2
     assert "none.toml" in capsys.readouterr().err
     assert main(["sweep", str(written(tmp_path)), "--out", str(tmp_path / "out"), "--workers", "0"]) == 2
-    assert "workers is 0" in capsys.readouterr().err
+    assert "workers must be an integer ≥ 1; got 0" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_the_revision_is_that_of_the_packages_own_checkout(tmp_path, monkeypatch):
-    """And not that of a repository in which somebody has an environment with the package."""
+    """Not that of a repository that contains an environment with the package."""
     git = [shutil.which("git"), "-C", str(tmp_path), "-c", "user.name=N", "-c", "user.email=e@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "one"], check=True)
