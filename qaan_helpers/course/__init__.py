@@ -1,1 +1,1 @@
-"""What only this notebook series needs: the opening of each notebook, and the exercises with their checks."""
+"""What only this notebook series needs: the opening of each notebook, and the checks of its exercises."""

@@ -1,4 +1,4 @@
-"""What every notebook opens and closes with: a check of the environment, the road map, time and memory."""
+"""The opening and the end of every notebook: required packages, the road map of the series, time and memory."""
 
 import platform
 import sys
@@ -8,57 +8,73 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-STAGES = ("real digits", "discriminator", "bits", "circuit", "COBYLA on Aer", "codes", "generator", "drawn digits")
-_BLUE, _GREY = "#0072B2", "#e8e8e8"
+STAGES = (
+    *("real digits", "discriminator", "bits", "circuit", "COBYLA on Aer"),
+    *("latent codes", "generator", "generated digits"),
+)
+_PLACES = ((0, 1), (1, 1), (2, 1), (3, 1), (3, 0), (2, 0), (1, 0), (0, 0))  # of the stages: right above, left below
+_BLUE, _GRAY = "#0072B2", "#e8e8e8"
 
 
 def check_environment(*extras: str) -> None:
-    """Say that the packages are new enough, or stop with what to type; qaan_helpers' metadata has the versions.
+    """Print the versions of the main packages, or report every required package that is missing or too old.
 
-    extras: those of the package's extras that are needed too, such as "hardware". Raises RuntimeError with every fault.
+    The required versions are those in the metadata of `qaan_helpers`.
+
+    Args:
+        *extras: Extras of `qaan_helpers` whose packages are required, too, such as "hardware".
+
+    Raises:
+        RuntimeError: If a package is missing or too old.
     """
     from packaging.requirements import Requirement
 
-    faults = []
-    for requirement in map(Requirement, requires("qaan_helpers")):
+    problems = []
+    for requirement in map(Requirement, requires("qaan_helpers") or ()):
         if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)):
             continue
-        if requirement.name == "qaan_helpers":  # an extra that is made of others
+        if requirement.name == "qaan_helpers":  # an extra that consists of other extras
             continue
         try:
-            found = version(requirement.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            found = None
-        if found is None or not requirement.specifier.contains(found, prereleases=True):
-            faults.append(f"{requirement.name} {found or 'is missing'} ({requirement.specifier} is needed)")
-    if faults:
-        raise RuntimeError(f"{'; '.join(faults)}. Type `pip install -r requirements.txt -e .` in the project's folder")
+            problems.append(f"{requirement.name} is missing ({requirement.specifier} is needed)")
+            continue
+        if not requirement.specifier.contains(installed, prereleases=True):
+            problems.append(f"{requirement.name} is {installed} ({requirement.specifier} is needed)")
+    if problems:
+        raise RuntimeError(f"{'; '.join(problems)}. Run `pip install -r requirements.txt -e .` in the project's folder")
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "qiskit", "qiskit-aer"))
     print(f"Ready: every package is there and new enough (Python {platform.python_version()}, {versions}).")
 
 
 def road_map(*here: str) -> Figure:
-    """The way of the data through the whole series, with the stations of this notebook in blue."""
-    unknown = set(here) - set(STAGES)
+    """Draw the flow of data through the series and highlight the stages of one notebook.
+
+    Args:
+        *here: The stages to highlight, from `STAGES`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If a stage is not in `STAGES`.
+    """
+    unknown = [stage for stage in here if stage not in STAGES]
     if unknown:
-        raise ValueError(f"no station {unknown}; the road has {', '.join(STAGES)}")
+        raise ValueError(f"here must be stages out of {', '.join(STAGES)}; got {', '.join(map(repr, unknown))}")
     figure = Figure(figsize=(9.6, 1.7))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(-0.62, 3.62), ylim=(-0.45, 1.45))
     axis.set_axis_off()
-    places = [(0, 1), (1, 1), (2, 1), (3, 1), (3, 0), (2, 0), (1, 0), (0, 0)]  # there above, back below
-    for station, (x, y) in zip(STAGES, places, strict=True):
-        lit = station in here
-        box = FancyBboxPatch(
-            (x - 0.36, y - 0.2), 0.72, 0.4, boxstyle="round,pad=0.05", fc=_BLUE if lit else _GREY, ec="none"
-        )
-        axis.add_patch(box)
-        weight = "bold" if lit else "normal"
-        axis.text(x, y, station, ha="center", va="center", color="white" if lit else "0.25", weight=weight, size=11)
-    at = dict(zip(STAGES, places, strict=True))
-    steps = [pair for pair in zip(STAGES, STAGES[1:], strict=False) if pair != ("COBYLA on Aer", "codes")]
-    for start, end in (*steps, ("circuit", "codes"), ("drawn digits", "discriminator")):
-        (x0, y0), (x1, y1) = at[start], at[end]
+    place = dict(zip(STAGES, _PLACES, strict=True))
+    for stage, (x, y) in place.items():
+        box, text, weight = (_BLUE, "white", "bold") if stage in here else (_GRAY, "0.25", "normal")
+        axis.add_patch(FancyBboxPatch((x - 0.36, y - 0.2), 0.72, 0.4, boxstyle="round,pad=0.05", fc=box, ec="none"))
+        axis.text(x, y, stage, ha="center", va="center", color=text, weight=weight, size=11)
+    steps = [pair for pair in zip(STAGES, STAGES[1:], strict=False) if pair != ("COBYLA on Aer", "latent codes")]
+    for start, end in (*steps, ("circuit", "latent codes"), ("generated digits", "discriminator")):
+        (x0, y0), (x1, y1) = place[start], place[end]
         dx, dy = (0.3 if y1 != y0 else 0.42) * (x1 - x0), 0.26 * (y1 - y0)
         style = "<|-|>" if end == "COBYLA on Aer" else "-|>"  # the circuit is run again and again
         arrow = {"arrowstyle": style, "color": "0.35", "shrinkA": 0, "shrinkB": 0}
@@ -67,9 +83,9 @@ def road_map(*here: str) -> Figure:
 
 
 class Stopwatch:
-    """Seconds since it was made and the process's peak memory, told when it is printed."""
+    """Measure the seconds since its creation and the peak memory of the process; `print` it to see both."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._started = time.perf_counter()
 
     def __str__(self) -> str:
@@ -78,7 +94,15 @@ class Stopwatch:
 
 
 def peak_memory(of_workers: bool = False) -> int:
-    """The most memory that this process has held, or the largest of those that it started and that ended, in bytes."""
+    """Measure the largest amount of memory that a process has held.
+
+    Args:
+        of_workers: Whether to measure the child processes that have ended, and take the largest, instead of this
+            process. Windows does not record that.
+
+    Returns:
+        The peak memory in bytes; 0 for child processes on Windows.
+    """
     if sys.platform == "win32":
         import psutil
 

@@ -1,6 +1,6 @@
-"""A plugin for pytest that puts a fault of notebook 10 into the package while the test runs that should notice it.
+"""A pytest plugin that puts a fault of notebook 10 into the package while the test runs that should detect it.
 
-`python -m pytest -p break_it FILE::TEST …` with this folder on the path: each test then has to fail (test_break_it.py).
+`python -m pytest -p break_it FILE::TEST …` with this folder on the path: each test must then fail (test_break_it.py).
 """
 
 import numpy as np
@@ -19,36 +19,36 @@ def reversed_bits(patch):
 
 def frozen_seed(patch):
     right = execution.ShotRunner.measure
-    patch.setattr(execution.ShotRunner, "measure", lambda *given: right(*given[:3], np.random.default_rng(7)))
+    patch.setattr(execution.ShotRunner, "measure", lambda *arguments: right(*arguments[:3], np.random.default_rng(7)))
 
 
 def under_budget(patch):
-    patch.setattr(optimizers, "check_cobyla_budget", lambda *_: None)
+    patch.delattr(optimizers.Cobyla, "check_budget")  # any positive budget will do then
 
 
 def collapsed_prior(patch):
     right = qh.QCBMPrior.sample
 
-    def commonest(prior, n_samples):
+    def most_frequent(prior, n_samples):
         outcomes, counts = np.unique(right(prior, n_samples), axis=0, return_counts=True)
         return np.tile(outcomes[counts.argmax()], (n_samples, 1))
 
-    patch.setattr(qh.QCBMPrior, "sample", commonest)
+    patch.setattr(qh.QCBMPrior, "sample", most_frequent)
 
 
 def over_strong_discriminator(patch):
     right = qh.QAAN.step
 
-    def eager(gan, images, latents):
+    def step_twice(gan, images, latents):
         rates = [group["lr"] for group in gan.g_optimizer.param_groups]
         for group in gan.g_optimizer.param_groups:
             group["lr"] = 0.0
-        right(gan, images, latents)  # of which only the discriminator's half counts
+        right(gan, images, latents)  # a step of the discriminator only
         for group, rate in zip(gan.g_optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         return right(gan, images, latents)
 
-    patch.setattr(qh.QAAN, "step", eager)
+    patch.setattr(qh.QAAN, "step", step_twice)
 
 
 def weights_for_activations(patch):
@@ -58,14 +58,14 @@ def weights_for_activations(patch):
 def sorted_shots(patch):
     right = qh.QCBMPrior.sample
 
-    def grouped(prior, n_samples):
+    def in_order(prior, n_samples):
         codes = right(prior, n_samples)
         return codes[np.argsort(qh.to_index(codes))]
 
-    patch.setattr(qh.QCBMPrior, "sample", grouped)
+    patch.setattr(qh.QCBMPrior, "sample", in_order)
 
 
-# Fault, as notebook 10 names it: how to put it in, and the test that the notebook names.
+# Fault, as notebook 10 names it: how to put it in, and the test that must fail then, which the notebook names.
 FAULTS = {
     "reversed bits": (
         reversed_bits,
@@ -91,8 +91,8 @@ FAULTS = {
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item):
-    found = [put_in for put_in, test in FAULTS.values() if test == f"{item.path.name}::{item.originalname}"]
     with pytest.MonkeyPatch.context() as patch:
-        for put_in in found:
-            put_in(patch)
+        for put_in, test in FAULTS.values():
+            if test == f"{item.path.name}::{item.originalname}":
+                put_in(patch)
         return (yield)

@@ -1,4 +1,4 @@
-"""The guards that notebook 10 names: each is a test that is there, and that fails once its fault is in the package."""
+"""The tests that notebook 10 names as guards: each exists, and fails when its fault is in the package."""
 
 import ast
 import json
@@ -13,7 +13,7 @@ import pytest
 from break_it import FAULTS
 
 import qaan_helpers as qh
-from qaan_helpers.course import exercises
+from qaan_helpers.course.exercises import nb10_break_it
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "unit"
@@ -41,7 +41,7 @@ def test_one_line_switches_each_fault_on(code):
 
 
 def test_patients_have_those_faults():
-    assert set(exercises.FAULTS) - {"none"} == set(FAULTS) - {"over-strong discriminator"}
+    assert set(nb10_break_it.FAULTS) - {"none"} == set(FAULTS) - {"over-strong discriminator"}
 
 
 @pytest.fixture(scope="module")
@@ -62,52 +62,59 @@ def with_faults():
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_guard_fails_where_its_fault_is(fault, with_faults):
-    """By what it asserts, and not by an error that the fault as it is put in here makes on the way."""
-    told = re.findall(rf"^(?:FAILED|ERROR) .*{re.escape(FAULTS[fault][1])}\S*.* - (.*)", with_faults, re.MULTILINE)
-    assert told, with_faults
-    assert all(re.match("assert |AssertionError|Failed: DID NOT RAISE", why) for why in told), told
+    """The test must fail by its assertion, not by an error on the way."""
+    reasons = re.findall(rf"^(?:FAILED|ERROR) .*{re.escape(FAULTS[fault][1])}\S*.* - (.*)", with_faults, re.MULTILINE)
+    assert reasons, with_faults
+    assert all(re.match("assert |AssertionError|Failed: DID NOT RAISE", reason) for reason in reasons), reasons
 
 
 # The patients of its second exercise
 
 
 @pytest.fixture(scope="module")
-def ward():
-    """A small model, a fit to its bits, and the images that they are of."""
+def healthy():
+    """A small model, a fit to its bits, the bits, and their images."""
     sample = qh.load_mnist((3, 7), source="sample")
     images = sample.images[::40]
     gan = qh.QAAN(qh.QCBMPrior(4, layers=1), device="cpu", seed=0)
     bits = gan.bits(images)
-    bits[:, 0] = 1  # so that its codes are not their own mirror image
+    bits[:, 0] = 1  # so that the distribution is not symmetric under reversed bits
     return gan, qh.QCBM(gan.prior.qcbm.circuit).fit(bits, max_evaluations=60), bits, images
 
 
-def numbers(patient, images):
-    """What tells each fault: 1 where it is, 0 where it is not."""
+def detected(patient, images):
+    """The faults that measurements of a patient show."""
     codes, p = patient.sample(4000), patient.probabilities()
     index, counts = qh.to_index(codes), [np.bincount(qh.to_index(patient.sample(300)), minlength=16) for _ in (0, 1)]
-    there, back = (
+    as_is, reversed_ = (
         0.5 * abs(np.bincount(qh.to_index(c), minlength=16) / 4000 - p).sum() for c in (codes, codes[:, ::-1])
     )
-    told = {
-        "reversed bits": there > 2 * back,
+    shows = {
+        "reversed bits": as_is > 2 * reversed_,
         "frozen seed": (counts[0] == counts[1]).all() and len(set(index)) > 1,
         "COBYLA under budget": len(patient.costs) < 4 + 2,
         "collapsed prior": len(set(index)) == 1,
         "weights for activations": np.array_equal(patient.bits(images), patient.bits(1 - images)),
         "sorted shots": (np.diff(index) == 0).mean() > 0.9 and len(set(index)) > 1,
     }
-    return [fault for fault, there in told.items() if there]
+    return [fault for fault, is_shown in shows.items() if is_shown]
 
 
-@pytest.mark.parametrize("fault", exercises.FAULTS)
-def test_a_patient_has_its_fault_and_no_other(fault, ward):
-    gan, fit, bits, images = ward
-    patient = exercises.Patient(fault, gan, fit, bits)
-    assert numbers(patient, images) == ([] if fault == "none" else [fault])
+@pytest.mark.parametrize("fault", nb10_break_it.FAULTS)
+def test_a_patient_has_its_fault_and_no_other(fault, healthy):
+    gan, fit, bits, images = healthy
+    patient = nb10_break_it.Patient(fault, gan, fit, bits)
+    assert detected(patient, images) == ([] if fault == "none" else [fault])
 
 
-def test_four_patients_one_of_them_well(ward):
-    gan, fit, bits, _ = ward
-    assert list(exercises.patients(gan, fit, bits)) == list("ABCD")
-    assert "none" in exercises._ill().values()
+def test_four_patients_one_of_them_healthy(healthy):
+    gan, fit, bits, _ = healthy
+    assert list(nb10_break_it.patients(gan, fit, bits)) == list("ABCD")
+    assert "none" in nb10_break_it._faults().values()
+
+
+def test_a_patient_without_a_circuit_is_refused(healthy):
+    _, fit, bits, _ = healthy
+    gan = qh.QAAN(qh.UniformPrior(4), device="cpu", seed=0)
+    with pytest.raises(ValueError, match="gan must have a circuit as its prior, as QCBMPrior has; got UniformPrior"):
+        nb10_break_it.patients(gan, fit, bits)

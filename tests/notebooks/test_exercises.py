@@ -1,7 +1,9 @@
-"""The exercises' checks: the right answer is praised, each wrong one gets a hint that helps and does not tell."""
+"""The checks of exercises: they praise right answers, and answer wrong ones with a hint that gives nothing away."""
 
+import importlib
 import inspect
 import json
+import pkgutil
 import re
 from pathlib import Path
 
@@ -14,13 +16,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import qaan_helpers as qh
 from qaan_helpers import qcbm_ansatz
 from qaan_helpers.course import exercises
+from qaan_helpers.course.exercises import grading, nb10_break_it
 from qaan_helpers.evaluation import sweep
 from qaan_helpers.evaluation.metrics import classify
 from qaan_helpers.lab.widgets import one_line
 
 
 def circuit(n_qubits, *gates):
-    """A circuit of gates by name and qubits, each turned by a quarter turn."""
+    """A circuit of gates by name and qubits, each with the angle π/2."""
     built = QuantumCircuit(n_qubits)
     for name, *qubits in gates:
         getattr(built, name)(np.pi / 2, *qubits)
@@ -28,7 +31,7 @@ def circuit(n_qubits, *gates):
 
 
 def slopes(half=0.5, shift=np.pi / 2, moves=False):
-    """A function of (model, state) for exercise 2 of notebook 4, right unless told otherwise."""
+    """A function of (model, state) for exercise 2 of notebook 4, right by default."""
 
     def of_one_probability(model, state):
         if moves:
@@ -41,15 +44,15 @@ def slopes(half=0.5, shift=np.pi / 2, moves=False):
 
 
 def there_and_back(model, state):
-    """The slopes again, by moving each of the model's own angles and moving it back, to within rounding."""
-    found = []
+    """The slopes again, from the model's own angles, moved and moved back to within rounding errors."""
+    derivatives = []
     for i in range(len(model.angles)):
         model.angles[i] += np.pi / 2
         forth = model.probabilities()[state]
         model.angles[i] -= np.pi
-        found.append((forth - model.probabilities()[state]) / 2)
+        derivatives.append((forth - model.probabilities()[state]) / 2)
         model.angles[i] += np.pi / 2
-    return np.array(found)
+    return np.array(derivatives)
 
 
 def pearson(a, b):
@@ -57,13 +60,13 @@ def pearson(a, b):
     return np.mean((a - a.mean()) * (b - b.mean())) / (a.std() * b.std())
 
 
-def d_loss(on_real, on_drawn, smoothing):
-    on_both = torch.cat([on_real, on_drawn])
-    called = torch.cat([torch.full_like(on_real, 1 - smoothing), torch.zeros_like(on_drawn)])
-    return 2 * binary_cross_entropy_with_logits(on_both, called)
+def d_loss(on_real, on_generated, smoothing):
+    logits = torch.cat([on_real, on_generated])
+    targets = torch.cat([torch.full_like(on_real, 1 - smoothing), torch.zeros_like(on_generated)])
+    return 2 * binary_cross_entropy_with_logits(logits, targets)
 
 
-def learned_share(report):
+def learned_fraction(report):
     return 1 - (report.prior_cost - report.bits_entropy) / report.bits_correlation
 
 
@@ -80,13 +83,12 @@ def repaired(bits, seed=None):
     return np.hstack([rng.permutation(half) for half in np.hsplit(np.asarray(bits), 2)])
 
 
-# check: (right answers, [(wrong answer, what its hint says)], what no hint may hold)
 TURNED = {"|+⟩": 1.0, "|+i⟩": 0.5, "|−⟩": 0.0, "|−i⟩": 0.5}
 LOWER = {"near 0": [8.3, 8.4, 8.2], "π/2": [8.1, 8.2, 8.0], "lower": "π/2"}
 
 
 def paired_bits():
-    """Sixteen fair bits of which 0 and 8 are equal, and so are six more pairs (1 and 2, 3 and 4, ...)."""
+    """The distribution of 16 uniform bits in which 0 and 8 are equal, and six more pairs (1 and 2, 3 and 4, ...)."""
     bits = (np.arange(2**16)[:, None] >> np.arange(16)) & 1
     same = [(0, 8), (1, 2), (3, 4), (5, 6), (9, 10), (11, 12), (13, 14)]
     p = np.prod([bits[:, a] == bits[:, b] for a, b in same], axis=0).astype(float)
@@ -94,12 +96,12 @@ def paired_bits():
 
 
 def swept(*kinds):
-    """What run_plan returns, as far as the check looks: two seeds on each arm."""
+    """What run_plan returns, as far as the check reads it: two seeds on each arm."""
     return [{"run": {"prior": {"kind": kind}, "seed": seed}} for seed in (0, 1) for kind in kinds]
 
 
-def ladder_rows():
-    """Rows of a ladder of six seeds: one arm worse than uniform, one better, one that is neither."""
+def compared_rows():
+    """Rows of a sweep with six seeds: one arm worse than uniform, one better, one that is neither."""
     plan = sweep.read_plan(Path(__file__).parents[2] / "notebooks/results/ladder_379.toml").values()
     prior = {run["arm"]: json.dumps({"prior": run["prior"]}) for run in plan}
     rows = []
@@ -107,85 +109,86 @@ def ladder_rows():
         kernel = {"uniform": 1.0, "circuit": 1.5 + jitter, "RBM": 0.5 + jitter}
         kernel |= {"uniform, 16 bits": 2.0, "two bases, zo": 2.0 + jitter * (-1) ** seed}
         for arm, distance in kernel.items():
-            told = {"arm": arm, "configuration": prior[arm], "seed": seed, "steps": 1.0}
-            rows.append(told | {"kernel_distance": distance})
+            row = {"arm": arm, "configuration": prior[arm], "seed": seed, "steps": 1.0}
+            rows.append(row | {"kernel_distance": distance})
     return rows
 
 
 def one_flips():
-    """Pairs of codes of the first model, one flip apart, as texts: two clear digits, the same twice, an unclear one."""
+    """Pairs of codes of the first model, one flip apart: two clear digits, the same digit twice, an unclear one."""
     gan = qh.QAAN.load(qh.bundled("qcbm_379"), device="cpu")
     codes = qh.from_index(np.arange(256), 8)
-    digit, sure = (found.numpy() for found in classify(gan.generate(gan.latents(codes))))
+    digit, sure = (values.numpy() for values in classify(gan.generate(gan.latents(codes))))
     pairs = np.array([(i, i ^ 1 << bit) for i in range(256) for bit in range(8)])
     differ, least = digit[pairs[:, 0]] != digit[pairs[:, 1]], sure[pairs].min(axis=1)
     clear, same, unclear = np.where(differ, least, 0), np.where(differ, 0, least), np.where(differ, -least, -1)
     return [[one_line(codes[i]) for i in pairs[order.argmax()]] for order in (clear, same, unclear)]
 
 
-ROWS = ladder_rows()
+ROWS = compared_rows()
 PAIRED = paired_bits()
 ONE_FLIP, SAME_DIGIT, UNCLEAR = one_flips()
 FAVOURITES = {"codes": [242, 251], "threes": [0.36, 0.34], "favours": "codes"}
+# check: (right answers, [(wrong answer, what its hint says)], what no hint may contain)
 CASES = {
     "check_one_flip": (
         [ONE_FLIP, [code.replace(" ", "") for code in ONE_FLIP]],
         [
-            (["0110 0101"], "Two texts"),
-            (["0110 010", "0110 011"], "Two texts"),
-            (["0110 0102", "0110 0101"], "Two texts"),
-            ([ONE_FLIP[0], ONE_FLIP[0]], "in how many places"),
-            (["0000 0000", "1100 0000"], "in how many places"),
-            (SAME_DIGIT, "takes both for one digit"),
-            (UNCLEAR, "no clear digit"),
+            (["0110 0101"], "Two strings"),
+            (["0110 010", "0110 011"], "Two strings"),
+            (["0110 0102", "0110 0101"], "Two strings"),
+            ([ONE_FLIP[0], ONE_FLIP[0]], "In how many places"),
+            (["0000 0000", "1100 0000"], "In how many places"),
+            (SAME_DIGIT, "for the same digit"),
+            (UNCLEAR, "unsure about one"),
         ],
         [*ONE_FLIP],
     ),
     "check_half_turns": (
         ["the same"],
         [("equal", "one of"), ("different", "on a circle")],
-        ["whole turn"],
+        ["2π"],
     ),
     "check_favourites": (
         [FAVOURITES, FAVOURITES | {"codes": (238, 250.0)}],
         [
             (231, "dictionary"),
-            (FAVOURITES | {"codes": 242}, "two numbers each"),
+            (FAVOURITES | {"codes": 242}, "two numbers"),
             (FAVOURITES | {"codes": [251, 242]}, "circuit first"),
             (FAVOURITES | {"threes": [360, 340]}, "between 0 and 1"),
-            (FAVOURITES | {"favours": "threes"}, "'codes' or 'digits'"),
-            (FAVOURITES | {"favours": "digits"}, "further apart"),
+            (FAVOURITES | {"favours": "threes"}, 'favours: Answer with one of "codes", "digits"'),
+            (FAVOURITES | {"favours": "digits"}, "more than chance"),
         ],
         ["242", "251"],
     ),
     "check_sevens": (
         ["smaller"],
-        [("less", "one of the words"), ("larger", "compromise"), ("equal", "compromise")],
+        [("less", "one of"), ("larger", "compromise"), ("equal", "compromise")],
         ["is smaller", "smaller."],
     ),
     "check_correlation": (
         [pearson, lambda a, b: np.corrcoef(a, b)[0, 1]],
         [
             (0.7, "function itself"),
-            (lambda a, b: np.mean(a * b), "mean away"),
-            (lambda a, b: np.cov(a, b)[0, 1], "both spreads"),
+            (lambda a, b: np.mean(a * b), "each mean"),
+            (lambda a, b: np.cov(a, b)[0, 1], "both standard deviations"),
             (lambda a, b: np.cov(a, b)[0, 1] / (a.std() * b.std()), "same number"),
             (lambda a, b: abs(pearson(a, b)), "the sign"),
-            (lambda a, b: np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)), "mean away"),
-            (lambda a, b: pearson(a, b) ** 3, "mean away|mean product"),
-            (lambda a: a, "Calling your function.*TypeError: .* takes 1 positional argument.*mean away"),
+            (lambda a, b: np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)), "each mean"),
+            (lambda a, b: pearson(a, b) ** 3, "each mean|mean product"),
+            (lambda a: a, "Calling your function.*TypeError: .* takes 1 positional argument.*each mean"),
         ],
         ["corrcoef", ".std", "sqrt"],
     ),
     "check_scattered": (
         [SCATTERED, SCATTERED | {"scattered": 0.1}],
         [
-            (0.6, "a dictionary|A dictionary"),
+            (0.6, "A dictionary"),
             ({"scattered": 0.6}, "dictionary"),
-            (SCATTERED | {"side by side": 7.0}, "measured in the notebook"),
+            (SCATTERED | {"side by side": 7.0}, "side by side: The notebook measures"),
             (SCATTERED | {"scattered": -1}, "never negative"),
             (SCATTERED | {"scattered": 1.9}, "well scattered"),
-            (SCATTERED | {"why": "because"}, "take one of"),
+            (SCATTERED | {"why": "because"}, "one of"),
             (SCATTERED | {"why": "most pixels hold no ink"}, "close together"),
         ],
         ["1.7", "smaller"],
@@ -205,13 +208,13 @@ CASES = {
         [d_loss, lambda *a: d_loss(*a).item()],
         [
             (0.69, "function itself"),
-            (lambda r, d, s: torch.softplus(r), "Calling your function.*AttributeError: .*softplus.*not surprised"),
-            (lambda r, d, s: d_loss(d, r, s), "not surprised"),
-            (lambda r, d, s: d_loss(r, d, s) / 2, "two surprises"),
-            (lambda r, d, s: 4 * d_loss(r, d, s), "two surprises"),
+            (lambda r, d, s: torch.softplus(r), "Calling your function.*AttributeError: .*softplus.*its loss is 0"),
+            (lambda r, d, s: d_loss(d, r, s), "its loss is 0"),
+            (lambda r, d, s: d_loss(r, d, s) / 2, "two terms"),
+            (lambda r, d, s: 4 * d_loss(r, d, s), "two terms"),
             (lambda r, d, s: d_loss(r[:1], d[:1], s), "mean over"),
-            (lambda r, d, s: d_loss(r, d, s).clamp(max=5), "real image drawn"),
-            (lambda r, d, s: d_loss(r, d, 0.0), "called 1 − s"),
+            (lambda r, d, s: d_loss(r, d, s).clamp(max=5), "real image is generated"),
+            (lambda r, d, s: d_loss(r, d, 0.0), "1 − s"),
         ],
         ["binary_cross_entropy", "logsigmoid", "log D"],
     ),
@@ -219,8 +222,8 @@ CASES = {
         [SMOOTHING],
         [
             ({"with": 0.4}, "dictionary"),
-            (SMOOTHING | {"landmark": 0.33}, "all-seeing"),
-            (SMOOTHING | {"with": 1.1}, "halfway"),
+            (SMOOTHING | {"landmark": 0.33}, "landmark: .*perfect D"),
+            (SMOOTHING | {"with": 1.1}, "with: .*midpoint"),
             (SMOOTHING | {"with": 0.49}, "same seed"),
         ],
         ["is higher", "one half", " 0."],
@@ -255,7 +258,7 @@ CASES = {
             ([2], "Two whole"),
             ([1, 4], "one layer: small"),
             ([3, 4], "one layer: small"),
-            ([2, 2], "passes on"),
+            ([2, 2], "extends"),
             ([2, 3], "two layers: small"),
             ([2, 7], "two layers: small"),
         ],
@@ -269,30 +272,30 @@ CASES = {
         [
             ({"kl": 0.25}, "dictionary"),
             ({"kl": [], "variation": 0.5, "error": "halves"}, "dictionary"),
-            ({"kl": 4.0, "variation": 0.5, "error": "halves"}, "bring KL down"),
-            ({"kl": 0.06, "variation": 0.5, "error": "halves"}, "200 throws"),
+            ({"kl": 4.0, "variation": 0.5, "error": "halves"}, "reduce KL"),
+            ({"kl": 0.06, "variation": 0.5, "error": "halves"}, "200 trials"),
             ({"kl": 0.25, "variation": 2.0, "error": "halves"}, "divide by which"),
             ({"kl": 0.25, "variation": 0.25, "error": "halves"}, "half the sum"),
-            ({"kl": 0.25, "variation": 0.5, "error": "a half"}, "the words"),
+            ({"kl": 0.25, "variation": 0.5, "error": "a half"}, "error: Answer with one of"),
             ({"kl": 0.25, "variation": 0.5, "error": "quarters"}, "squares"),
         ],
         ["0.25", "0.5", "root"],
     ),
     "check_no_entanglement": (
         [1.105, np.float64(1.12), 1.1],
-        [([1.1, 1.2], "One number"), (5.545, "size of a cost"), (0.0, "gate on two"), (0.284, "separate coins")],
+        [([1.1, 1.2], "One number"), (5.545, "size of a cost"), (0.0, "gate on two"), (0.284, "product distribution")],
         ["1.1", "correlation"],
     ),
     "check_slopes": (
         [slopes(), there_and_back],
         [
-            ([0.0] * 18, "function is needed"),
+            ([0.0] * 18, "function itself"),
             (lambda model, state: 0.1, "one slope for each angle"),
             (lambda model: model, "Calling your function.*TypeError.*takes .model, state"),
             (slopes(moves=True), "model.angles changed"),
             (slopes(half=1), "twice"),
             (slopes(half=-0.5), "wrong sign"),
-            (slopes(shift=0.1), "Small nudges"),
+            (slopes(shift=0.1), "Finite differences"),
         ],
         ["π/2", "0.5", "/ 2", "half"],
     ),
@@ -302,9 +305,9 @@ CASES = {
             ({2.0: 0.49, 0.05: 0.23}, "dictionary"),
             ({"2.0": 0.49, "0.05": [], "wild": "2.0"}, "dictionary"),
             ({"2.0": 4.9, "0.05": 4.7, "wild": "2.0"}, "entropy"),
-            ({"2.0": 0.49, "0.05": 1.1, "wild": "2.0"}, "^Not yet. 0.05: is it"),
-            ({"2.0": 0.1, "0.05": 0.23, "wild": "2.0"}, "^Not yet. 2.0: is it"),
-            ({"2.0": 0.49, "0.05": 0.23, "wild": 2.0}, "words"),
+            ({"2.0": 0.49, "0.05": 1.1, "wild": "2.0"}, "^Not yet. 0.05: Is it"),
+            ({"2.0": 0.1, "0.05": 0.23, "wild": "2.0"}, "^Not yet. 2.0: Is it"),
+            ({"2.0": 0.49, "0.05": 0.23, "wild": 2.0}, "one of"),
             ({"2.0": 0.49, "0.05": 0.23, "wild": "0.05"}, "largest of the first"),
         ],
         ["the larger", "circles"],
@@ -316,9 +319,9 @@ CASES = {
             ({"full": -0.4, "linear": 0.0, "none": 0.0, "decides": "reach"}, "np.exp"),
             ({"full": 0.39, "linear": 1.0, "none": 1.0, "decides": "reach"}, "two qubits"),
             ({"full": 1.0, "linear": 1.0, "none": 1.0, "decides": "reach"}, "whole circle"),
-            ({"full": 0.63, "linear": 0.6, "none": 1.0, "decides": "reach"}, "linear: do"),
-            ({"full": 0.63, "linear": 1.0, "none": 0.6, "decides": "reach"}, "none: do"),
-            ({"full": 0.63, "linear": 1.0, "none": 1.0, "decides": "width"}, "the words"),
+            ({"full": 0.63, "linear": 0.6, "none": 1.0, "decides": "reach"}, "linear: Do"),
+            ({"full": 0.63, "linear": 1.0, "none": 0.6, "decides": "reach"}, "none: Do"),
+            ({"full": 0.63, "linear": 1.0, "none": 1.0, "decides": "width"}, "one of"),
             ({"full": 0.63, "linear": 1.0, "none": 1.0, "decides": "size"}, "sets it apart"),
         ],
         ["few qubits", "0.6"],
@@ -337,14 +340,14 @@ CASES = {
         ["4.8", "7 log", "two codes", "two rows"],
     ),
     "check_learned_share": (
-        [learned_share],
+        [learned_fraction],
         [
             (0.7, "function itself"),
             (lambda r: r.prior_cost - r.bits_entropy, "not give 1"),
             (lambda r: r.bits_entropy / r.prior_cost, "not give 0"),
-            (lambda r: learned_share(r) ** 2, "Half of the way"),
+            (lambda r: learned_fraction(r) ** 2, "Half of the way"),
             (lambda r: (5 - r.prior_cost) / 2, "every epoch"),
-            (lambda r: max(0, learned_share(r)), "cut nothing off"),
+            (lambda r: max(0, learned_fraction(r)), "clip"),
         ],
         ["prior_cost", "bits_", "/ "],
     ),
@@ -352,9 +355,9 @@ CASES = {
         [SWAPPED, {"circuit": [22, 26], "shuffled": [25, 29], "better": "neither"}],
         [
             ([22, 29], "dictionary"),
-            (SWAPPED | {"circuit": [22.8]}, "at least two draws"),
-            (SWAPPED | {"shuffled": [2950, 2990]}, "as many real ones"),
-            (SWAPPED | {"better": "both"}, "take one of"),
+            (SWAPPED | {"circuit": [22.8]}, "circuit: .*at least two"),
+            (SWAPPED | {"shuffled": [2950, 2990]}, "shuffled: .*real ones"),
+            (SWAPPED | {"better": "both"}, "one of"),
             (SWAPPED | {"better": "neither"}, "overlap"),
             (SWAPPED | {"circuit": [29.6, 29.7]}, "overlap"),
         ],
@@ -387,11 +390,11 @@ CASES = {
         [{"near 0": [8.3, 8.4, 8.2], "π/2": [8.1, 8.5, 8.0], "lower": "neither"}, LOWER],
         [
             ([8.3, 8.4], "dictionary"),
-            (LOWER | {"π/2": 8.1}, "three costs"),
-            (LOWER | {"near 0": [11.3, 8.4, 8.2]}, "coins"),
-            (LOWER | {"π/2": [2.1, 8.2, 8.0]}, "perfect"),
-            (LOWER | {"π/2": [8.1, 8.1, 8.1]}, "seed of its own"),
-            (LOWER | {"lower": "zo"}, "the words"),
+            (LOWER | {"π/2": 8.1}, "π/2: Three costs"),
+            (LOWER | {"near 0": [11.3, 8.4, 8.2]}, "near 0: A uniform prior"),
+            (LOWER | {"π/2": [2.1, 8.2, 8.0]}, "π/2: No model"),
+            (LOWER | {"π/2": [8.1, 8.1, 8.1]}, "its own seed"),
+            (LOWER | {"lower": "zo"}, "one of"),
             (LOWER | {"lower": "near 0"}, "seed by seed"),
         ],
         ["8.1", "sooner"],
@@ -404,7 +407,7 @@ CASES = {
     "check_other_score": (
         [(ROWS, {"circuit": "worse", "RBM": "better", "two bases, zo": "tie"})],
         [
-            (ROWS, "rows are needed|First the rows|dictionary of verdicts"),
+            (ROWS, "Two things"),
             ((3, {}), "First the rows"),
             ((ROWS, {"circuit": "worse", "RBM": "better"}), "each arm"),
             ((ROWS, {"circuit": "lower", "RBM": "better", "two bases, zo": "tie"}), "The words"),
@@ -427,11 +430,11 @@ CASES = {
         [{"faulty": 0.7314, "kl": 0.273, "ahead": "chip"}],
         [
             (0.73, "dictionary"),
-            ({"faulty": 1.3, "kl": 0.27, "ahead": "chip"}, "share lies"),
+            ({"faulty": 1.3, "kl": 0.27, "ahead": "chip"}, "fraction lies"),
             ({"faulty": 0.23, "kl": 0.27, "ahead": "chip"}, "5/4"),
             ({"faulty": 0.99, "kl": 0.27, "ahead": "chip"}, "no gate is added"),
             ({"faulty": 0.73, "kl": 0.037, "ahead": "chip"}, "other errors"),
-            ({"faulty": 0.73, "kl": 0.27, "ahead": "trap"}, "the words"),
+            ({"faulty": 0.73, "kl": 0.27, "ahead": "trap"}, "one of"),
             ({"faulty": 0.73, "kl": 0.27, "ahead": "ion trap"}, "table of sources"),
         ],
         ["0.73", "0.27", "56"],
@@ -445,7 +448,7 @@ CASES = {
             ({"cobyla": 0.3}, "dictionary"),
             ({"cobyla": 5.3, "spsa": 5.4, "small spsa": 5.2, "lowest": "small spsa"}, "entropy"),
             ({"cobyla": 1.7, "spsa": 0.39, "small spsa": 0.22, "lowest": "small spsa"}, "disturbed"),
-            ({"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "adam"}, "the names"),
+            ({"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "adam"}, "one of"),
             ({"cobyla": 0.3, "spsa": 0.39, "small spsa": 0.22, "lowest": "cobyla"}, "your own"),
         ],
         ["0.22", "too long"],
@@ -456,20 +459,20 @@ CASES = {
             {"readout": (0.0067, 0.0037), "all": (0.155, 0.138), "left": "gates"},  # many shots, and an unlucky draw
         ],
         [
-            ({"readout": 0.018, "all": 0.226, "left": "gates"}, "pairs"),
+            ({"readout": 0.018, "all": 0.226, "left": "gates"}, "two numbers"),
             ({"readout": (0.2, 0.002), "all": (0.226, 0.189), "left": "gates"}, "must be off"),
-            ({"readout": (0.018, 0.002), "all": (0.018, 0.002), "left": "gates"}, "all, before"),
+            ({"readout": (0.018, 0.002), "all": (0.018, 0.002), "left": "gates"}, "all: Before"),
             ({"readout": (0.018, 0.03), "all": (0.226, 0.189), "left": "gates"}, "tensor product"),
             ({"readout": (0.018, 0.014), "all": (0.226, 0.189), "left": "gates"}, "a row what is read"),
-            ({"readout": (0.018, 0.002), "all": (0.226, 0.05), "left": "gates"}, "all, after"),
-            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "wires"}, "the words"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.05), "left": "gates"}, "all: After"),
+            ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "wires"}, "one of"),
             ({"readout": (0.018, 0.002), "all": (0.226, 0.189), "left": "readout"}, "about half"),
         ],
         ["0.002", "0.189", "amplitudes"],
     ),
     "check_laptop_qubits": (
         [28],
-        [(28.4, "whole"), (30, "besides"), (32, "bytes"), (29, "16 GiB leave"), (12, "16 GiB leave")],
+        [(28.4, "whole"), (30, "What else"), (32, "bytes"), (29, "16 GiB leave"), (12, "16 GiB leave")],
         ["28", "twenty", "3 ·", "2ⁿ"],
     ),
     "check_new_arm": (
@@ -487,7 +490,7 @@ CASES = {
         [{"all": 4, "kept": 2, "found": 2}, {"all": 6, "kept": 5, "found": 5}],
         [
             ({"all": 4}, "the keys"),
-            ({"all": 4, "kept": 1.5, "found": 2}, "whole number"),
+            ({"all": 4, "kept": 1.5, "found": 2}, "kept: A whole number"),
             ({"all": 4, "kept": 0, "found": 0}, "before the first"),
             ({"all": 4, "kept": 4, "found": 4}, "earlier"),
             ({"all": 4, "kept": 2, "found": 0}, "same folder"),
@@ -500,11 +503,11 @@ CASES = {
         [" 3", "middle", "half"],
     ),
     "check_diagnoses": (
-        [exercises._ill()],
+        [nb10_break_it._faults()],
         [
             ({"A": "none"}, "dictionary"),
-            (dict.fromkeys("ABCD", "bad luck"), "The faults are"),
-            (exercises._ill() | {"B": "collapsed prior"}, "^Not yet. Look at B again"),
+            (dict.fromkeys("ABCD", "bad luck"), "A: Answer with one of"),
+            (nb10_break_it._faults() | {"B": "collapsed prior"}, "^Not yet. Look at B again"),
             (dict.fromkeys("ABCD", "sorted shots"), "A and B and C and D"),
         ],
         [],
@@ -516,8 +519,8 @@ CASES = {
             (lambda bits: bits[:, :4], "same shape"),
             (lambda bits: np.random.default_rng().permuted(bits, axis=0), "whole rows"),
             (lambda bits: 1 - bits, "other codes"),
-            (lambda bits: bits, "it is in order yet"),
-            (lambda bits: np.hstack([repaired(bits)[:, :4], bits[:, 4:]]), "it is in order yet"),
+            (lambda bits: bits, "still sorted"),
+            (lambda bits: np.hstack([repaired(bits)[:, :4], bits[:, 4:]]), "still sorted"),
             (lambda bits: np.random.default_rng().permutation(bits), "same order"),
             (lambda bits: repaired(bits, seed=0), "Two calls"),
         ],
@@ -530,45 +533,106 @@ CASES = {
             (COLLAPSE | {"codes": []}, "dictionary"),
             (COLLAPSE | {"cost": 5.2}, "one row"),
             (COLLAPSE | {"circuit": 5.3}, "log p"),
-            (COLLAPSE | {"codes": 0.0}, "same circuit"),
-            (COLLAPSE | {"impossible": "all"}, "take one of"),
-            (COLLAPSE | {"impossible": "codes"}, "asked for all the bits"),
+            (COLLAPSE | {"codes": 0.0}, "entropy of the circuit"),
+            (COLLAPSE | {"impossible": "all"}, "one of"),
+            (COLLAPSE | {"impossible": "codes"}, "lower bound"),
         ],
         ["is 'cost'", "entropy of the bits"],
     ),
 }
-CHECKS = {name for name, _ in inspect.getmembers(exercises, inspect.isfunction) if name.startswith("check_")}
+MODULES = [
+    importlib.import_module(f"{exercises.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(exercises.__path__)
+    if module.name.startswith("nb")
+]
+CHECKS = {
+    name: check
+    for module in MODULES
+    for name, check in inspect.getmembers(module, inspect.isfunction)
+    if name.startswith("check_")
+}
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def test_every_check_is_tried_here():
-    assert set(CASES) == CHECKS
+    assert set(CASES) == set(CHECKS)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.split(".")[-1])
+def test_a_notebook_calls_the_checks_of_its_own_module(module):
+    cells = json.loads((NOTEBOOKS / f"{module.__name__.split('.nb')[-1]}.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    called = re.findall(r"exercises\.(check_\w+)\(", code)
+    assert called == [name for name in vars(module) if name.startswith("check_")]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_right_answers_are_praised(name, capsys):
     for answer in CASES[name][0]:
-        assert getattr(exercises, name)(answer) is True
+        assert CHECKS[name](answer) is True
         assert capsys.readouterr().out.startswith("Right. ")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_wrong_answers_get_a_hint_that_does_not_tell(name, capsys):
+def test_wrong_answers_get_a_hint_that_does_not_give_the_answer_away(name, capsys):
     for answer, hint in CASES[name][1]:
-        assert getattr(exercises, name)(answer) is False
-        told = capsys.readouterr().out
-        assert told.startswith("Not yet. ")
-        assert re.search(hint, told), told
-        assert not any(secret in told for secret in CASES[name][2])
+        assert CHECKS[name](answer) is False
+        printed = capsys.readouterr().out
+        assert printed.startswith("Not yet. ")
+        assert re.search(hint, printed), printed
+        assert not any(secret in printed for secret in CASES[name][2])
 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("odd", [None, "what?", [], {}, object(), float("nan"), np.zeros((2, 3))])
 def test_odd_answers_are_no_crash(name, odd, capsys):
-    assert getattr(exercises, name)(odd) is False
+    assert CHECKS[name](odd) is False
     assert capsys.readouterr().out.startswith("Not yet. ")
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_stub_is_told_to_be_one(name, capsys):
-    assert getattr(exercises, name)(...) is False
-    assert capsys.readouterr().out.strip() == exercises.OPEN
+def test_a_stub_is_reported_as_not_answered(name, capsys):
+    assert CHECKS[name](...) is False
+    assert capsys.readouterr().out.strip() == grading.OPEN
+
+
+NUMBERS_AND_WORD = grading.needs_keys({"x": grading.NUMBER, "pair": grading.PAIR, "why": grading.WORD})
+
+
+@pytest.mark.parametrize(
+    ("hint", "accepted", "refused"),
+    [
+        (
+            NUMBERS_AND_WORD,
+            [{"x": 1, "pair": (1, 2.0), "why": "so"}],
+            [{"x": 1}, {"x": [1], "pair": (1, 2), "why": ""}],
+        ),
+        (grading.a_function(), [abs], [1]),
+        (grading.a_number(), [1, 0.5, np.float64(2), np.array(3)], [True, float("nan"), [1]]),
+        (grading.a_whole_number("", "n"), [{"n": 2.0}], [{"n": 2.5}, {"n": True}, {"n": [2]}]),
+        (grading.numbers((2,), ""), [(1, 2), np.zeros(2)], [1, [1, 2, 3]]),
+        (grading.one_of(("a", "b"), 0, 1), ["ab", ["b", "b"]], ["ac", "ca"]),
+        (grading.equals(2, "", 1), [(0, 2), (5, 2.0)], [(2, 0)]),
+        (grading.near(1.0, 0.1, ""), [1, 1.09, torch.tensor([0.95])], [1.2, float("nan")]),
+        (grading.not_near(1.0, ""), [0.9, 1.1], [1, 1.0005]),
+        (grading.between(0, 1, ""), [0, 0.5, 1], [-0.1, 1.1, float("nan")]),
+        (grading.between(0, 1, "", "a", "b"), [{"a": 0, "b": 1}], [{"a": 2, "b": 1}, {"a": 1, "b": 2}]),
+        (grading.returns(3, (1, 2), ""), [lambda a, b: a + b], [lambda a, b: a - b]),
+    ],
+)
+def test_a_hint_applies_to_what_it_refuses(hint, accepted, refused):
+    for answer in accepted:
+        assert hint.problem(answer) is None
+    for answer in refused:
+        assert hint.problem(answer) is not None
+
+
+def test_a_hint_names_the_key_that_it_is_about_but_no_index():
+    answer = {"a": 0, "b": 5}
+    assert grading.between(0, 1, "Look again.", "a", "b").problem(answer) == "b: Look again."
+    assert grading.between(0, 1, "Look again.", 0, 1).problem([0, 5]) == "Look again."
+
+
+def test_a_missing_key_names_all_keys_and_their_forms():
+    expected = 'A dictionary with the keys "x" (a number), "pair" (two numbers) and "why" (a word) is needed.'
+    assert NUMBERS_AND_WORD.problem({}) == expected

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import qaan_helpers as qh
-from qaan_helpers.course import exercises
+from qaan_helpers.course.exercises.grading import OPEN
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -61,8 +61,8 @@ def test_opening_and_closing(path):
     numbers = headings or re.findall(r"^(\d)\. ", asked, re.MULTILINE)
     assert len(numbers) >= 3 and numbers == [str(i) for i in range(1, len(numbers) + 1)]
     code = [cell["source"] for cell in cells(path, "code")]
-    assert "notebook.check_environment(" in code[0]
-    assert "notebook.road_map(" in code[1]
+    assert "opening.check_environment(" in code[0]
+    assert "opening.road_map(" in code[1]
     assert code[-1] == "print(watch)"
 
 
@@ -84,7 +84,7 @@ def test_each_exercise_is_open_in_the_notebook_and_solved_beside_it(path):
     last = "\n".join(cell["source"] for cell in cells(path, "markdown")).split("## Exercises")[1]
     assert len(asked) == last.count("### Exercise ")
     assert f"](solutions/{solution.name})" in last
-    assert all(told.strip() == exercises.OPEN for told in asked.values())
+    assert all(told.strip() == OPEN for told in asked.values())
     solved = dict(checks(solution))
     assert list(solved) == list(asked)
     assert all(re.search("^Right[.] ", told, re.MULTILINE) for told in solved.values())

@@ -3,10 +3,7 @@
 import ast
 import importlib
 import inspect
-import os
 import pkgutil
-import subprocess
-import sys
 from pathlib import Path
 
 import docstring_parser
@@ -57,7 +54,9 @@ def undocumented(module):
         if not text:
             yield f"{name} has no docstring"
             continue
-        documented = {p.arg_name.lstrip("*") for p in docstring_parser.parse_google(text).params}
+        documented = {
+            p.arg_name.lstrip("*") for p in docstring_parser.parse(text, docstring_parser.DocstringStyle.GOOGLE).params
+        }
         wanted = set() if inspect.isclass(thing) and issubclass(thing, BaseException) else set(parameters(thing))
         if missing := wanted - documented - {"args", "kwargs"}:
             yield f"{name} does not document {', '.join(sorted(missing))}"

@@ -1,0 +1,103 @@
+"""Checks of notebook 0's exercises: playing with a trained model."""
+
+from typing import cast
+
+import numpy as np
+
+from ... import QAAN, QCBMPrior, bundled
+from ...evaluation.metrics import classify
+from .grading import PAIR, WORD, Hint, equals, grade, is_near, needs_keys, one_of
+
+
+def check_one_flip(codes: object) -> bool:
+    """Check exercise 1 of notebook 0: two codes that differ in one bit and give different digits.
+
+    Args:
+        codes: Two strings of eight bits, such as "0110 0101", as the panel of the first model shows them.
+
+    Returns:
+        Whether the answer is right.
+    """
+    hints = [
+        Hint(_are_two_codes, "Two strings of eight bits are needed, as the panel shows them, bit 0 first."),
+        Hint(_differ_in_one_bit, "Compare the two codes bit by bit. In how many places do they differ?"),
+        Hint(
+            lambda codes: len(set(_classified(codes)[0])) == 2,
+            "The classifier takes both images for the same digit. Which flips change the image more?",
+        ),
+        Hint(
+            lambda codes: min(_classified(codes)[1]) >= 0.7,
+            "The classifier is unsure about one of the two images. Start from a code that gives a clear digit.",
+        ),
+    ]
+    return grade(codes, hints, "Here one bit changes the digit. In another code it may only change the slant.")
+
+
+def _as_bits(codes: list[str]) -> np.ndarray:
+    """Codes as strings, with or without spaces, as bits (N, n)."""
+    return np.array([[int(bit) for bit in code.replace(" ", "")] for code in codes])
+
+
+def _are_two_codes(codes: list[str]) -> bool:
+    bits = _as_bits(codes)
+    return bits.shape == (2, 8) and bool(np.isin(bits, (0, 1)).all())
+
+
+def _differ_in_one_bit(codes: list[str]) -> bool:
+    return np.ptp(_as_bits(codes), axis=0).sum() == 1
+
+
+def _classified(codes: list[str]) -> tuple[list[int], list[float]]:
+    """The digit that the classifier sees in the image of each code, and its probability."""
+    gan = _first_model()
+    digits, confidence = classify(gan.generate(gan.latents(_as_bits(codes))))
+    return digits.tolist(), confidence.tolist()
+
+
+def _first_model() -> QAAN:
+    return QAAN.load(bundled("qcbm_379"), device="cpu")
+
+
+def check_half_turns(answer: object) -> bool:
+    """Check exercise 2 of notebook 0: one angle, rotated by π and by −π from its trained value.
+
+    Args:
+        answer: How the two distributions compare: "the same" or "different".
+
+    Returns:
+        Whether the answer is right.
+    """
+    hint = "Try several angles. How far apart are the two settings on a circle?"
+    praise = "The two settings differ by 2π, which no measurement can detect. Notebook 3 explains why."
+    return grade(answer, [one_of(("the same", "different")), equals("the same", hint)], praise)
+
+
+def check_favourites(answer: object) -> bool:
+    """Check exercise 3 of notebook 0: whether the circuit prefers some codes or some digits.
+
+    Args:
+        answer: A dictionary. "codes" is the number of different codes among 1,000 samples and "threes" the fraction of
+            3s among their digits, both as (circuit, uniform prior). "favours" is "codes" or "digits".
+
+    Returns:
+        Whether the answer is right.
+    """
+    circuit = cast(QCBMPrior, _first_model().prior).probabilities()
+    uniform = np.full_like(circuit, 1 / len(circuit))
+    expected = [float((1 - (1 - p) ** 1000).sum()) for p in (circuit, uniform)]
+    hints = [
+        needs_keys({"codes": PAIR, "threes": PAIR, "favours": WORD}),
+        Hint(
+            lambda counts: is_near(counts[0], expected[0], 9) and is_near(counts[1], expected[1], 9),
+            "How many of the 1,000 samples are different? Give the circuit first, then the uniform prior.",
+            ("codes",),
+        ),
+        Hint(
+            lambda fractions: all(is_near(fraction, 1 / 3, 0.1) for fraction in fractions),
+            "Use the fraction of 3s from class_coverage, a number between 0 and 1.",
+            ("threes",),
+        ),
+        one_of(("codes", "digits"), "favours"),
+        equals("codes", "Which two numbers differ by more than chance explains?", "favours"),
+    ]
+    return grade(answer, hints, "Some codes are much more frequent, but no digit is: many codes give the same digit.")
