@@ -1,10 +1,15 @@
-"""How good images are: Inception Score, Fréchet and kernel distance, which digits occur, what is repeated or copied."""
+"""Scores of generated images: quality, distance to real images, which digits occur, and what is repeated or copied.
+
+The Inception Score and the two distances use a small digit classifier instead of the Inception network, so their values
+are comparable only with values from this module.
+"""
 
 import math
 import warnings
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,11 +20,11 @@ WEIGHTS = Path(__file__).parents[1] / "data" / "digit_classifier.safetensors"
 
 
 class DigitClassifier(nn.Module):
-    """Name the digit in images (N, 1, 28, 28): logits (N, 10), from 64 features."""
+    """Classify images of digits: two convolutions, 64 features, 10 logits."""
 
-    num_features = 64  # as torchmetrics wants to know
+    num_features = 64
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(1, 24, 5, padding=2, bias=False),  # (N, 24, 28, 28)
@@ -37,17 +42,37 @@ class DigitClassifier(nn.Module):
         self.head = nn.Linear(self.num_features, 10)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """The last hidden layer (N, 64) of images (N, 1, 28, 28) in [0, 1]."""
-        return self.body(images)
+        """Compute the last hidden layer.
+
+        Args:
+            images: Images (N, 1, 28, 28) in [0, 1].
+
+        Returns:
+            Features (N, 64).
+        """
+        features: torch.Tensor = self.body(images)
+        return features
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (N, 10) of images (N, 1, 28, 28) in [0, 1]."""
-        return self.head(self.features(images))
+        """Compute the logits of the ten digits.
+
+        Args:
+            images: Images (N, 1, 28, 28) in [0, 1].
+
+        Returns:
+            Logits (N, 10).
+        """
+        logits: torch.Tensor = self.head(self.features(images))
+        return logits
 
 
-@lru_cache(maxsize=1)
+@cache
 def digit_classifier() -> DigitClassifier:
-    """The bundled classifier, trained on full MNIST by data/train_classifier.py, in evaluation mode on the CPU."""
+    """Load the bundled classifier.
+
+    Returns:
+        The classifier, trained on full MNIST by `tools/train_classifier.py`, in evaluation mode on the CPU.
+    """
     from safetensors.torch import load_file
 
     classifier = DigitClassifier()
@@ -55,132 +80,232 @@ def digit_classifier() -> DigitClassifier:
     return classifier.eval().requires_grad_(False)
 
 
-class _Features(nn.Module):
-    """The classifier as torchmetrics wants its feature extractor: images in, (N, num_features) out."""
+class _Extractor(nn.Module):
+    """A function of images in the form that torchmetrics expects of a feature extractor."""
 
-    def __init__(self, what):
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], num_features: int) -> None:
         super().__init__()
-        self.what = what
-        self.num_features = 10 if what == "logits" else DigitClassifier.num_features
+        self.function, self.num_features = function, num_features
 
-    def forward(self, images):
-        classifier = digit_classifier()
-        return classifier(images) if self.what == "logits" else classifier.features(images)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.function(images)
 
 
 def inception_score(images: torch.Tensor) -> float:
-    """The Inception Score exp E[KL(p(digit|x) ‖ p(digit))] of images (N, 1, 28, 28): at best the number of digits.
+    """Compute the Inception Score exp E[KL(p(digit | x) ‖ p(digit))], the expectation over images x.
 
-    Raises ValueError for fewer than two images or a wrong shape. Source: Salimans et al., arXiv:1606.03498, with the
-    bundled digit classifier in Inception's place, so that scores compare only with scores made here.
+    It is high if each image is clearly one digit and all digits are equally frequent; 1 is the lowest value, and
+    the number of digits is the highest.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1], N ≥ 2.
+
+    Returns:
+        The score.
+
+    Raises:
+        ValueError: If the images have another shape or are fewer than two.
+
+    Source:
+        Salimans et al., arXiv:1606.03498, with the bundled digit classifier instead of Inception.
     """
     from torchmetrics.image.inception import InceptionScore
 
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # torchmetrics shuffles the images: the same images, the same score to the last bit
-        warnings.filterwarnings("ignore", "Metric `InceptionScore` will save")  # ten logits an image are not much
-        warnings.filterwarnings("ignore", r"std\(\): degrees of freedom")  # of one split, which we do not report
-        metric = InceptionScore(feature=_Features("logits"), normalize=False, splits=1)
+        warnings.filterwarnings("ignore", "Metric `InceptionScore` will save")  # ten logits per image are not much
+        warnings.filterwarnings("ignore", r"std\(\): degrees of freedom")  # of one split, which is not reported
+        metric = InceptionScore(feature=_Extractor(digit_classifier().forward, 10), normalize=False, splits=1)
         for part in _parts(images):
             metric.update(part)
-        return metric.compute()[0].item()
+        return float(metric.compute()[0])
 
 
 def frechet_distance(images: torch.Tensor, reference: torch.Tensor) -> float:
-    """The Fréchet distance of two sets of images (N, 1, 28, 28) in the classifier's 64 features; 0 for equal sets.
+    """Compute the Fréchet distance of two sets of images in the classifier's 64 features.
 
-    Small sets make it larger: compare only at equal numbers. Raises ValueError for fewer than two images or a wrong
-    shape. Source: Heusel et al., arXiv:1706.08500, with the bundled digit classifier in Inception's place.
+    Each set is described by the mean μ and covariance Σ of its features. The distance is
+    ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½): 0 for equal sets. It is biased upward for small sets, so compare only
+    distances at equal numbers of images.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1], N ≥ 2.
+        reference: Images (M, 1, 28, 28) in [0, 1], M ≥ 2, usually real test images.
+
+    Returns:
+        The distance.
+
+    Raises:
+        ValueError: If images have another shape or are fewer than two.
+
+    Source:
+        Heusel et al., arXiv:1706.08500, with the bundled digit classifier instead of Inception.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    drawn, real = _parts(images), _parts(reference)  # both are checked before any work
-    metric = FrechetInceptionDistance(feature=_Features("features"), normalize=True, input_img_size=(1, 28, 28))
-    for part in real:
-        metric.update(part, real=True)
-    for part in drawn:
-        metric.update(part, real=False)
-    return metric.compute().item()
+    extractor = _Extractor(digit_classifier().features, DigitClassifier.num_features)
+    metric = FrechetInceptionDistance(feature=extractor, normalize=True, input_img_size=(1, 28, 28))
+    return float(_compare(metric, images, reference))
 
 
 def kernel_distance(images: torch.Tensor, reference: torch.Tensor) -> float:
-    """The kernel distance (KID) of two sets of images (N, 1, 28, 28) in the classifier's 64 features.
+    """Compute the kernel distance (KID) of two sets of images in the classifier's 64 features.
 
-    Around 0, on either side of it, for two sets of one kind, whatever their size: the mean over 100 draws of up to
-    1,000 images of each. Raises ValueError for fewer than two images or a wrong shape.
-    Source: Bińkowski et al., arXiv:1801.01401, with the bundled digit classifier in Inception's place.
+    It is the squared maximum mean discrepancy with the kernel (x·y / 64 + 1)³, averaged over 100 random subsets of up
+    to 1,000 images. The estimator is unbiased: for two sets from one distribution it scatters around 0, at any number
+    of images.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1], N ≥ 2.
+        reference: Images (M, 1, 28, 28) in [0, 1], M ≥ 2, usually real test images.
+
+    Returns:
+        The distance, which can be slightly negative.
+
+    Raises:
+        ValueError: If images have another shape or are fewer than two.
+
+    Source:
+        Bińkowski et al., arXiv:1801.01401, with the bundled digit classifier instead of Inception.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
+    extractor = _Extractor(digit_classifier().features, DigitClassifier.num_features)
+    size = max(min(len(images), len(reference), 1000), 1)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # torchmetrics draws the subsets: the same images, the same distance
-        warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save")  # 64 numbers an image
-        size = min(len(images), len(reference), 1000)
-        metric = KernelInceptionDistance(feature=_Features("features"), subset_size=max(size, 1))
-        for part in _parts(reference):
-            metric.update(part, real=True)
-        for part in _parts(images):
-            metric.update(part, real=False)
-        return metric.compute()[0].item()
+        torch.manual_seed(0)  # torchmetrics samples the subsets: the same images, the same distance
+        warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save")  # 64 numbers per image
+        metric = KernelInceptionDistance(feature=extractor, subset_size=size)
+        return float(_compare(metric, images, reference)[0])
+
+
+def _compare(metric: Any, images: torch.Tensor, reference: torch.Tensor) -> Any:
+    """A torchmetrics distance between two sets of images; both are checked before any work."""
+    generated, real = _parts(images), _parts(reference)
+    for part in real:
+        metric.update(part, real=True)
+    for part in generated:
+        metric.update(part, real=False)
+    return metric.compute()
 
 
 def classify(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The digit (N,) int64 that the classifier sees in each image (N, 1, 28, 28), and how probable it finds it (N,)."""
-    logits = torch.cat([digit_classifier()(part) for part in _parts(images, least=1)])
+    """Classify images with the bundled classifier.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1].
+
+    Returns:
+        The most probable digit of each image, (N,) int64, and its probability, (N,) float32.
+
+    Raises:
+        ValueError: If the images have another shape or N is 0.
+    """
+    logits = torch.cat([digit_classifier()(part) for part in _parts(images, minimum=1)])
     return logits.argmax(1), logits.softmax(1).amax(1)
 
 
+def confidence(images: torch.Tensor) -> float:
+    """Compute the mean probability of the most probable digit.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1].
+
+    Returns:
+        The mean over the images of the probabilities that `classify` returns.
+
+    Raises:
+        ValueError: If the images have another shape or N is 0.
+    """
+    return classify(images)[1].mean().item()
+
+
 def class_coverage(images: torch.Tensor) -> dict[int, float]:
-    """The share of images (N, 1, 28, 28) that the classifier takes for each digit 0–9; the shares sum to 1."""
-    named, _ = classify(images)
-    return dict(enumerate((torch.bincount(named, minlength=10) / len(named)).tolist()))
+    """Compute the fraction of images that the classifier assigns to each digit.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1].
+
+    Returns:
+        {digit: fraction} for the digits 0–9; the fractions sum to 1.
+
+    Raises:
+        ValueError: If the images have another shape or N is 0.
+    """
+    digits, _ = classify(images)
+    return dict(enumerate((torch.bincount(digits, minlength=10) / len(digits)).tolist()))
 
 
 def class_balance(images: torch.Tensor, digits: Iterable[int] = (3, 7, 9)) -> float:
-    """How evenly the wanted `digits` occur among images (N, 1, 28, 28): 1 for equal shares, 0 for one digit only.
+    """Compute how evenly the wanted digits occur (Pielou's evenness, 1966).
 
-    It is the entropy of their shares among themselves over that of equal shares (Pielou's evenness, 1966); images that
-    the classifier takes for other digits are left out, and 0 is what remains where all are.
-    Raises ValueError for a wrong shape or fewer than two digits.
+    It is the entropy of the digits' fractions, normalized to sum to 1, divided by the logarithm of the number of
+    digits. Images that the classifier assigns to other digits are left out.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1].
+        digits: The wanted digits, at least two.
+
+    Returns:
+        1 for equal fractions, 0 if only one of the digits occurs or none.
+
+    Raises:
+        ValueError: If the images have another shape, N is 0, or there are fewer than two digits.
     """
     wanted = sorted(set(digits))
     if len(wanted) < 2 or not set(wanted) <= set(range(10)):
-        raise ValueError(f"digits is {digits!r}; a balance needs at least two of 0–9, for example (3, 7, 9)")
+        raise ValueError(f"digits must hold at least two integers in 0–9, such as (3, 7, 9); got {digits!r}")
     coverage = class_coverage(images)
-    shares = torch.tensor([coverage[digit] for digit in wanted], dtype=torch.float64)
-    return (torch.special.entr(shares / shares.sum().clamp(min=1e-12)).sum() / math.log(len(wanted))).item()
+    fractions = torch.tensor([coverage[digit] for digit in wanted], dtype=torch.float64)
+    entropy = torch.special.entr(fractions / fractions.sum().clamp(min=1e-12)).sum()
+    return (entropy / math.log(len(wanted))).item()
 
 
 def distinct_images(images: torch.Tensor) -> float:
-    """The share of images (N, 1, 28, 28) that differ in black and white, brightness above ½ or not: 1/N to 1.
+    """Compute the fraction of images that are distinct in black and white, with brightness above ½ as white.
 
-    Shades do not count, since with noise on the latents no two images are ever equal.
+    Shades are ignored, because with noise on the latents no two images are exactly equal.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1].
+
+    Returns:
+        Number of distinct images divided by N, from 1/N to 1.
+
+    Raises:
+        ValueError: If the images have another shape or N is 0.
     """
-    ink = torch.cat([(part > 0.5).flatten(1) for part in _parts(images, least=1)])
+    ink = torch.cat([(part > 0.5).flatten(1) for part in _parts(images, minimum=1)])
     return len(ink.unique(dim=0)) / len(ink)
 
 
 def nearest_distance(images: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """The Euclidean distance, over pixels, of each image (N, 1, 28, 28) to the nearest in `reference`: (N,) float32.
+    """Compute each image's Euclidean distance over pixels to the nearest reference image.
 
-    With the training set as reference it tells of memory: copies give 0. Compare with real test images' distances.
-    It goes in parts of 500 by 500 images, a few megabytes. Raises ValueError for a wrong shape.
+    With the training set as reference it shows memorization: copies have distance 0. Compare with the distances of real
+    test images. The computation uses blocks of 200 by 200 images, a few megabytes.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1].
+        reference: Images (M, 1, 28, 28) in [0, 1].
+
+    Returns:
+        Distances (N,), float32.
+
+    Raises:
+        ValueError: If images have another shape, or N or M is 0.
     """
-    found = []
-    for part in _parts(images, least=1):
-        rows, best = part.flatten(1), torch.full((len(part),), torch.inf)
-        for known in _parts(reference, least=1):
-            known = known.flatten(1)
-            near = torch.cdist(rows, known).argmin(1)
-            best = torch.minimum(best, (rows - known[near]).norm(dim=1))  # cdist itself is off by 0.01 near 0
-        found.append(best)
-    return torch.cat(found)
+    distances = []
+    for part in _parts(images, minimum=1):
+        rows, nearest = part.flatten(1), torch.full((len(part),), torch.inf)
+        for block in _parts(reference, minimum=1):
+            candidates = block.flatten(1)
+            closest = candidates[torch.cdist(rows, candidates).argmin(1)]
+            nearest = torch.minimum(nearest, (rows - closest).norm(dim=1))  # cdist itself is off by 0.01 near 0
+        distances.append(nearest)
+    return torch.cat(distances)
 
 
-def confidence(images: torch.Tensor) -> float:
-    """The mean probability that the classifier gives the digit it sees in images (N, 1, 28, 28)."""
-    return classify(images)[1].mean().item()
-
-
-def _parts(images, least=2):
-    return check_images(images, least).detach().cpu().float().split(200)
+def _parts(images: torch.Tensor, minimum: int = 2) -> tuple[torch.Tensor, ...]:
+    """The checked images in blocks of 200 on the CPU."""
+    return check_images(images, minimum).detach().cpu().float().split(200)

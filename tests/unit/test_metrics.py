@@ -1,4 +1,4 @@
-"""Scores of images: cases whose answer is known, and formulas written anew."""
+"""Scores of images: cases with a known answer, and formulas implemented a second time."""
 
 import hashlib
 import math
@@ -16,7 +16,7 @@ from qaan_helpers.evaluation.metrics import WEIGHTS, classify, digit_classifier
 SCORES = (qh.inception_score, qh.class_coverage, qh.confidence, qh.class_balance, qh.distinct_images)
 DISTANCES = (qh.frechet_distance, qh.kernel_distance, qh.nearest_distance)
 
-pytestmark = pytest.mark.filterwarnings("error")  # a warning of torchmetrics would stand in the reader's notebook
+pytestmark = pytest.mark.filterwarnings("error")  # a warning of torchmetrics would appear in the reader's notebook
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def noise():
     return torch.rand(300, 1, 28, 28, generator=torch.Generator().manual_seed(1))
 
 
-def test_the_classifier_names_99_of_100_real_digits(all_digits):
-    named = digit_classifier()(all_digits.images).argmax(1)
-    assert (named == all_digits.labels).float().mean() >= 0.99
+def test_the_classifier_labels_99_of_100_real_digits_correctly(all_digits):
+    digits = digit_classifier()(all_digits.images).argmax(1)
+    assert (digits == all_digits.labels).float().mean() >= 0.99
 
 
-def test_the_classifier_does_not_learn_or_change_by_use(real):
+def test_the_classifier_is_not_trained_or_changed_by_use(real):
     digit_classifier().train(False)
     before = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     first = qh.confidence(real)
@@ -60,7 +60,7 @@ def test_the_classifier_does_not_learn_or_change_by_use(real):
 @pytest.mark.parametrize(("digits", "least"), [((3, 7, 9), 2.7), ((0, 1), 1.8), (range(10), 7.5)])
 def test_inception_score_of_real_digits_is_nearly_their_number(all_digits, digits, least):
     images = all_digits.images[torch.isin(all_digits.labels, torch.tensor(list(digits)))]
-    assert least < qh.inception_score(images) <= len(digits)  # equal shares, so at best their number
+    assert least < qh.inception_score(images) <= len(digits)  # equal fractions, so their number is the highest score
 
 
 def test_inception_score_of_one_image_repeated_is_one(real):
@@ -89,7 +89,7 @@ def frechet_by_hand(images, reference):
     return ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
 
 
-def test_frechet_distance_of_a_set_to_itself_is_nought(real):
+def test_frechet_distance_of_a_set_to_itself_is_zero(real):
     assert qh.frechet_distance(real, real) == pytest.approx(0, abs=1e-3)
     assert qh.frechet_distance(real.flip(0), real) == pytest.approx(0, abs=1e-3)
 
@@ -100,35 +100,35 @@ def test_frechet_distance_is_the_formula(real, noise):
         assert qh.frechet_distance(images, real[150:]) == pytest.approx(expected, rel=1e-2)
 
 
-def test_frechet_distance_is_the_same_from_either_side(real, noise):
+def test_frechet_distance_is_symmetric(real, noise):
     worse = 0.7 * real + 0.3 * noise
     assert qh.frechet_distance(worse, real) == pytest.approx(qh.frechet_distance(real, worse), rel=1e-3)
 
 
 def test_frechet_distance_orders_images_by_how_good_they_are(real, noise):
     others, reference = real[:150], real[150:]
-    worse = [(1 - share) * others + share * noise[:150] for share in (0, 0.2, 0.4, 1)]
+    worse = [(1 - weight) * others + weight * noise[:150] for weight in (0, 0.2, 0.4, 1)]
     distances = [qh.frechet_distance(images, reference) for images in worse]
     assert distances == sorted(distances)
     assert distances[-1] > 20 * distances[0]
 
 
-def test_frechet_distance_takes_more_images_than_fit_in_one_part(real, all_digits):
-    many = all_digits.images.roll(350, 0)  # 1,000 images go through the classifier in two parts
+def test_frechet_distance_takes_more_images_than_fit_in_one_block(real, all_digits):
+    many = all_digits.images.roll(350, 0)  # 1,000 images pass the classifier in five blocks
     assert qh.frechet_distance(many, real) == pytest.approx(frechet_by_hand(many, real), rel=1e-2)
 
 
 # Kernel distance
 
 
-def test_kernel_distance_of_two_halves_of_real_digits_is_about_nought(real, noise):
+def test_kernel_distance_of_two_halves_of_real_digits_is_about_zero(real, noise):
     one_digit = qh.kernel_distance(real[:1].repeat(9, 1, 1, 1), real)
     assert abs(qh.kernel_distance(real[:150], real[150:])) < 0.01 * one_digit
     assert qh.kernel_distance(noise, real) > 100 * one_digit
 
 
 def test_kernel_distance_is_the_formula(real, noise):
-    """Of all images in both sets, so that the draws of subsets do not matter."""
+    """All images are in every subset, so that the choice of subsets does not matter."""
     images, reference = (0.7 * real + 0.3 * noise)[:150], real[150:]
     a, b = (digit_classifier().features(x).double().numpy() for x in (images, reference))
     aa, bb, ab = ((x @ y.T / 64 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
@@ -140,7 +140,7 @@ def test_kernel_distance_is_the_formula(real, noise):
 def test_kernel_distance_takes_sets_of_any_size(real, all_digits):
     many = all_digits.images.repeat(2, 1, 1, 1)
     first = qh.kernel_distance(many, real[:40])
-    torch.rand(1)  # another place in the reader's random numbers
+    torch.rand(1)  # advances the reader's random stream
     assert qh.kernel_distance(many, real[:40]) == first > 0
 
 
@@ -151,8 +151,8 @@ def test_coverage_of_real_digits_is_a_third_each(real):
     coverage = qh.class_coverage(real)
     assert list(coverage) == list(range(10))
     assert sum(coverage.values()) == pytest.approx(1)
-    for digit, share in coverage.items():
-        assert share == pytest.approx(1 / 3 if digit in (3, 7, 9) else 0, abs=0.02)
+    for digit, fraction in coverage.items():
+        assert fraction == pytest.approx(1 / 3 if digit in (3, 7, 9) else 0, abs=0.02)
 
 
 @pytest.mark.parametrize("digit", [0, 4, 9])
@@ -174,29 +174,29 @@ def test_confidence_is_the_mean_of_the_highest_probability(real, noise):
     assert qh.confidence(real) > 0.9
 
 
-@pytest.mark.parametrize(("shares", "expected"), [((90, 90, 90), 1), ((80, 80, 0), math.log(2, 3)), ((90, 0, 0), 0)])
-def test_balance_is_the_evenness_of_the_wanted_digits(all_digits, shares, expected):
+@pytest.mark.parametrize(("counts", "expected"), [((90, 90, 90), 1), ((80, 80, 0), math.log(2, 3)), ((90, 0, 0), 0)])
+def test_balance_is_the_evenness_of_the_wanted_digits(all_digits, counts, expected):
     known = {d: all_digits.images[all_digits.labels == d] for d in (3, 7, 9)}
     sure = {d: images[digit_classifier()(images).argmax(1) == d] for d, images in known.items()}
-    mixed = torch.cat([sure[d][:n] for d, n in zip((3, 7, 9), shares, strict=True)])
+    mixed = torch.cat([sure[d][:n] for d, n in zip((3, 7, 9), counts, strict=True)])
     assert qh.class_balance(mixed, (3, 7, 9)) == pytest.approx(expected)
     assert qh.class_balance(mixed, range(10)) == pytest.approx(expected * math.log(3) / math.log(10))
 
 
-def test_balance_leaves_other_digits_out(all_digits, noise):
+def test_balance_ignores_other_digits(all_digits, noise):
     assert qh.class_balance(all_digits.images, (3, 7, 9)) == pytest.approx(1, abs=1e-3)
-    named = int(digit_classifier()(noise).argmax(1).mode().values)
-    others = [d for d in range(10) if d != named][:2]
+    label = int(digit_classifier()(noise).argmax(1).mode().values)
+    others = [d for d in range(10) if d != label][:2]
     assert qh.class_balance(noise[:1], others) == 0
 
 
 @pytest.mark.parametrize("digits", [(), (3,), (3, 3), (3, 10), (-1, 3)])
-def test_balance_refuses_digits_that_have_none(real, digits):
-    with pytest.raises(ValueError, match="digits is .*at least two of 0–9"):
+def test_balance_refuses_fewer_than_two_digits(real, digits):
+    with pytest.raises(ValueError, match="digits must hold at least two integers in 0–9, such as .*; got"):
         qh.class_balance(real, digits)
 
 
-# What repeats and what is copied
+# What is repeated and what is copied
 
 
 def test_distinct_images_of_real_digits_noise_and_one_digit(real, noise):
@@ -208,7 +208,7 @@ def test_distinct_images_of_real_digits_noise_and_one_digit(real, noise):
     )  # shades do not count
 
 
-def test_nearest_distance_of_copies_is_nought_and_of_noise_far(real, noise):
+def test_nearest_distance_of_copies_is_zero_and_of_noise_large(real, noise):
     copies = real[[5, 0, 299]]
     assert (qh.nearest_distance(copies, real) == 0).all()
     fresh, far = qh.nearest_distance(real[:150], real[150:]), qh.nearest_distance(noise[:150], real[150:])
@@ -217,14 +217,14 @@ def test_nearest_distance_of_copies_is_nought_and_of_noise_far(real, noise):
     assert far.min() > 12
 
 
-def test_nearest_distance_is_the_formula_across_parts(all_digits):
-    """1,000 images of reference come in two parts, 520 images in two as well; the nearest lie in either."""
+def test_nearest_distance_is_the_formula_across_blocks(all_digits):
+    """Images and references are split into blocks of 200; the nearest reference can be in any block."""
     reference, images = all_digits.images, (0.9 * all_digits.images.flip(0))[:520]
     by_hand = [((x - reference) ** 2).sum((1, 2, 3)).min().sqrt() for x in images]
     assert torch.allclose(qh.nearest_distance(images, reference), torch.stack(by_hand), atol=1e-4)
 
 
-# What is refused, and what is left alone
+# What is refused, and what stays unchanged
 
 WRONG = [(28, 28), (5, 28, 28), (5, 3, 28, 28), (5, 1, 32, 32), (0, 1, 28, 28)]
 
@@ -233,15 +233,15 @@ WRONG = [(28, 28), (5, 28, 28), (5, 3, 28, 28), (5, 1, 32, 32), (0, 1, 28, 28)]
 def test_wrong_shapes_are_refused(real, shape):
     wrong = torch.zeros(shape)
     for score in SCORES:
-        with pytest.raises(ValueError, match=r"images have shape.*\(N, 1, 28, 28\)"):
+        with pytest.raises(ValueError, match=r"images must have shape \(N, 1, 28, 28\).*; got"):
             score(wrong)
     for distance in DISTANCES:
         for images, reference in ((wrong, real), (real, wrong)):
-            with pytest.raises(ValueError, match=r"images have shape.*\(N, 1, 28, 28\)"):
+            with pytest.raises(ValueError, match=r"images must have shape \(N, 1, 28, 28\).*; got"):
                 distance(images, reference)
 
 
-def test_one_image_has_no_spread(real):
+def test_one_image_is_too_few_for_a_distribution(real):
     with pytest.raises(ValueError, match="N ≥ 2"):
         qh.inception_score(real[:1])
     for distance in (qh.frechet_distance, qh.kernel_distance):
@@ -250,7 +250,7 @@ def test_one_image_has_no_spread(real):
                 distance(images, reference)
 
 
-def test_scores_leave_the_readers_random_numbers_and_images_alone(real):
+def test_scores_change_neither_the_readers_random_stream_nor_the_images(real):
     state, images = torch.get_rng_state(), real.clone()
     for score in SCORES:
         score(images)
@@ -262,16 +262,16 @@ def test_scores_leave_the_readers_random_numbers_and_images_alone(real):
 
 def test_scores_repeat(real):
     first = qh.inception_score(real)
-    torch.rand(1)  # another place in the reader's random numbers
+    torch.rand(1)  # advances the reader's random stream
     assert qh.inception_score(real) == first
     assert qh.frechet_distance(real[:99], real) == qh.frechet_distance(real[:99], real)
     assert qh.kernel_distance(real[:99], real) == qh.kernel_distance(real[:99], real)
 
 
-def test_recognise_names_each_image_and_says_how_sure_it_is(all_digits):
-    digits, sure = classify(all_digits.images[:450])
-    chances = digit_classifier()(all_digits.images[:450]).softmax(1)
+def test_classify_returns_digits_and_their_probabilities(all_digits):
+    digits, probabilities = classify(all_digits.images[:450])
+    expected = digit_classifier()(all_digits.images[:450]).softmax(1)
     assert (digits == all_digits.labels[:450]).float().mean() > 0.97
-    assert digits.dtype == torch.int64 and digits.shape == sure.shape == (450,)
-    assert torch.allclose(sure, chances[torch.arange(450), digits]) and (sure <= 1).all()
-    assert sure.mean().item() == pytest.approx(qh.confidence(all_digits.images[:450]))
+    assert digits.dtype == torch.int64 and digits.shape == probabilities.shape == (450,)
+    assert torch.allclose(probabilities, expected[torch.arange(450), digits]) and (probabilities <= 1).all()
+    assert probabilities.mean().item() == pytest.approx(qh.confidence(all_digits.images[:450]))
