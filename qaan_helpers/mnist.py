@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from .checks import check_integer
 
 SAMPLE = Path(__file__).parent / "data" / "mnist_sample.npz"
 SAMPLE_SHA256 = "a17142405397421019e246f6cb9af20ecd89ed146311f57a4bac4e425c72f05b"
-RAW_SHA256 = {  # the four files of MNIST as they lie unpacked below root/MNIST/raw
+RAW_SHA256 = {  # the four files of MNIST, unpacked, in root/MNIST/raw
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -23,25 +24,40 @@ RAW_SHA256 = {  # the four files of MNIST as they lie unpacked below root/MNIST/
 }
 
 
+Split = Literal["train", "test"]
+Source = Literal["auto", "sample", "full"]
+
+
 @dataclass(frozen=True)
 class Digits:
-    """Images (N, 1, 28, 28) float32 in [0, 1] with their labels (N,) int64, and where they come from."""
+    """Images of digits with their labels and their source.
+
+    Args:
+        images: Images (N, 1, 28, 28), float32 brightness in [0, 1], N ≥ 1.
+        labels: Digits 0–9 (N,), int64.
+        source: Where the images come from, for printed descriptions.
+
+    Raises:
+        ValueError: If the images or labels are not tensors of these shapes, or the brightness is outside [0, 1].
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
     source: str = "your own"
 
-    def __post_init__(self):
-        for name in ("images", "labels"):
-            if not isinstance(getattr(self, name), torch.Tensor):
-                kind = type(getattr(self, name)).__name__
-                raise ValueError(f"{name} is of type {kind}; a torch tensor is needed: torch.as_tensor({name})")
+    def __post_init__(self) -> None:
+        for name, tensor in (("images", self.images), ("labels", self.labels)):
+            if not isinstance(tensor, torch.Tensor):
+                kind = type(tensor).__name__
+                raise ValueError(f"{name} must be a torch tensor; got {kind}. torch.as_tensor({name}) makes one")
         if self.images.ndim != 4 or self.images.shape[1:] != (1, 28, 28) or len(self.images) == 0:
-            raise ValueError(f"images have shape {tuple(self.images.shape)}; (N, 1, 28, 28) with N ≥ 1 is needed")
+            raise ValueError(f"images must have shape (N, 1, 28, 28) with N ≥ 1; got {tuple(self.images.shape)}")
         if self.labels.shape != self.images.shape[:1]:
-            raise ValueError(f"{len(self.images)} images need as many labels, not {tuple(self.labels.shape)}")
+            allowed = f"({len(self.images)},), one for each image"
+            raise ValueError(f"labels must have shape {allowed}; got {tuple(self.labels.shape)}")
         if self.images.dtype != torch.float32 or not (self.images.min() >= 0 and self.images.max() <= 1):
-            raise ValueError("images must be float32 with brightness in [0, 1]; divide bytes by 255 first")
+            got = f"{self.images.dtype} from {self.images.min():g} to {self.images.max():g}"
+            raise ValueError(f"images must be float32 with brightness in [0, 1]; got {got}. Divide bytes by 255")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -50,45 +66,68 @@ class Digits:
         return f"Digits({len(self):,} images of {_listed(self.labels.unique().tolist())}, from {self.source})"
 
     def to(self, device: str | torch.device) -> "Digits":
-        """The same digits with their tensors on `device`."""
+        """Copy the tensors to a device.
+
+        Args:
+            device: The torch device.
+
+        Returns:
+            The same digits on that device.
+        """
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def batches(
         self, batch_size: int, seed: int | None = None, drop_last: bool = False
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Go once through all digits in random order, `batch_size` at a time.
+        """Iterate once over all digits in random order.
 
-        Yields (images (B, 1, 28, 28), labels (B,)); the last batch is smaller unless `drop_last`.
-        The same `seed` gives the same order; None gives a new one every time.
-        Raises ValueError for a batch size below 1.
+        Args:
+            batch_size: Number B of images per batch.
+            seed: Seed of the order; None for a new order every time.
+            drop_last: Whether to leave out the last batch if it is smaller than the others.
+
+        Returns:
+            An iterator of batches: images (B, 1, 28, 28) and labels (B,).
+
+        Raises:
+            ValueError: If the batch size is not an integer ≥ 1.
         """
         batch_size = check_integer("batch_size", batch_size)
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(self))).to(self.images.device)
         end = len(self) - len(self) % batch_size if drop_last else len(self)
-        step = min(batch_size, len(self))  # split takes no number that an int64 does not hold
-        chosen = order[:end].split(step) if end else ()  # split would give an empty batch for no image
-        return ((self.images[i], self.labels[i]) for i in chosen)
+        step = min(batch_size, len(self))  # split refuses numbers beyond an int64
+        positions = order[:end].split(step) if end else ()  # split would return an empty batch for no images
+        return ((self.images[i], self.labels[i]) for i in positions)
 
 
 def load_mnist(
-    digits: int | tuple[int, ...] = (3, 7, 9),
-    split: str = "train",
-    source: str = "auto",
+    digits: int | Iterable[int] = (3, 7, 9),
+    split: Split = "train",
+    source: Source = "auto",
     root: str | Path | None = None,
 ) -> Digits:
-    """Load real MNIST digits as tensors, and say which set they come from.
+    """Load real MNIST digits as tensors, and print which set they come from.
 
-    digits: which of 0–9 to keep. split: "train" or "test".
-    source: "sample" is the bundled set (600 of each digit to train, 100 to test); "full" is all of MNIST,
-    downloaded once into `root`; "auto" takes the full set where it is on disk, else the sample.
-    root: a torchvision MNIST root; by default the environment variable QAAN_DATA, else ~/.cache/qaan_helpers.
+    Source: LeCun, Cortes and Burges, "The MNIST database of handwritten digits".
 
-    Raises ValueError for unknown digits, split or source, RuntimeError for a damaged or unreachable data set.
-    Source: LeCun, Cortes & Burges, "The MNIST database of handwritten digits".
+    Args:
+        digits: One digit or several, in 0–9.
+        split: "train" or "test".
+        source: "sample" is the bundled set with 600 training and 100 test images of each digit. "full" is all of MNIST,
+            downloaded once into `root`. "auto" is the full set if it is on disk, else the sample.
+        root: Folder of a torchvision MNIST data set. The default is the environment variable QAAN_DATA, else
+            ~/.cache/qaan_helpers.
+
+    Returns:
+        The images of these digits, in the order of the data set.
+
+    Raises:
+        ValueError: If `digits`, `split` or `source` is not allowed.
+        RuntimeError: If the data set is damaged or cannot be downloaded.
     """
     digits = _check_digits(digits)
-    _check_choice("split", split, ("train", "test"))
-    _check_choice("source", source, ("auto", "sample", "full"))
+    _check_choice("split", split, get_args(Split))
+    _check_choice("source", source, get_args(Source))
     root = Path(root or os.environ.get("QAAN_DATA") or "~/.cache/qaan_helpers").expanduser()
     on_disk = (root / "MNIST" / "raw").is_dir()
     if source == "sample" or (source == "auto" and not on_disk):
@@ -105,27 +144,28 @@ def load_mnist(
     return loaded
 
 
-def _check_digits(digits) -> tuple[int, ...]:
+def _check_digits(digits: object) -> tuple[int, ...]:
     wanted, unknown = set(), []
     for digit in digits if isinstance(digits, Iterable) else (digits,):
-        known = isinstance(digit, int | np.integer) and not isinstance(digit, bool) and 0 <= digit <= 9
-        wanted.add(int(digit)) if known else unknown.append(digit)
-        if len(unknown) == 10:  # enough to tell, and range(10**12) has more than can be held
+        if isinstance(digit, int | np.integer) and not isinstance(digit, bool) and 0 <= digit <= 9:
+            wanted.add(int(digit))
+        else:
+            unknown.append(digit)
+        if len(unknown) == 10:  # enough for the message: range(10**12) does not fit into memory
             break
-    if unknown:
-        raise ValueError(f"digits has {unknown!r}; MNIST has the whole numbers 0–9, for example digits=(3, 7, 9)")
-    if not wanted:
-        raise ValueError("digits is empty; name at least one of 0–9, for example digits=(3, 7, 9)")
+    if unknown or not wanted:
+        allowed = "a non-empty sequence of integers in 0–9, such as (3, 7, 9)"
+        raise ValueError(f"digits must be {allowed}; got {unknown or digits!r}")
     return tuple(sorted(wanted))
 
 
 def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(map(repr, allowed))}")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
 
 
-def _listed(digits) -> str:
-    return ", ".join(str(d) for d in digits)
+def _listed(digits: Iterable[int]) -> str:
+    return ", ".join(map(str, digits))
 
 
 def _sha256(path: Path) -> str:
@@ -143,19 +183,20 @@ def _read_sample(split: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _check_full(root: Path) -> None:
-    """Hold every file of the full set against its known checksum, so that half a file is never taken for a whole."""
+    """Compare the checksums of all files of the full set, so that a partial file is never used."""
     for name, expected in RAW_SHA256.items():
         path = root / "MNIST" / "raw" / name
-        fault = "is missing" if not path.is_file() else "is damaged" if _sha256(path) != expected else None
-        if fault:
+        if not path.is_file() or _sha256(path) != expected:
+            fault = "damaged" if path.is_file() else "missing"
             raise RuntimeError(
-                f"{path} {fault} (half a download, or altered later); delete the folder {path.parent} and call "
-                'load_mnist(source="full") to fetch it again, or use source="sample", which needs no download'
+                f"{path} is {fault}, because a download was incomplete or the file was changed. Delete the folder "
+                f'{path.parent} and call load_mnist(source="full") to download it again, or use source="sample", which '
+                "needs no download"
             )
 
 
 def _read_full(root: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The files as they were checked: torchvision's own reader would unpickle MNIST/processed where that exists."""
+    """Read the checked files directly: torchvision's own reader would unpickle MNIST/processed if that exists."""
     _check_full(root)
     part = root / "MNIST" / "raw" / {"train": "train", "test": "t10k"}[split]
     images = np.fromfile(f"{part}-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 28, 28)
@@ -164,7 +205,7 @@ def _read_full(root: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _download(root: Path) -> None:
-    """Fetch MNIST beside its place, check it, and only then move it there: what lies in `root` is always whole."""
+    """Download MNIST into a temporary folder, check it, and move it into `root`, which always has a complete set."""
     from torchvision.datasets import MNIST
 
     try:
@@ -174,10 +215,10 @@ def _download(root: Path) -> None:
             _check_full(Path(temporary))
             for archive in (Path(temporary) / "MNIST" / "raw").glob("*.gz"):
                 archive.unlink()
-            (root / "MNIST").mkdir(exist_ok=True)  # it may be left from a set whose folder raw was deleted
+            (root / "MNIST").mkdir(exist_ok=True)  # it can exist without the folder raw
             shutil.move(Path(temporary) / "MNIST" / "raw", root / "MNIST" / "raw")
-    except Exception as error:  # whatever went wrong on the way, the reader's two ways out are the same
+    except Exception as error:  # the remedies are the same for all errors
         raise RuntimeError(
-            f"MNIST could not be downloaded into {root}: {error}. Try again later, put the four files into "
-            f'{root / "MNIST" / "raw"} by hand, or use source="sample", which needs no download'
+            f"MNIST could not be downloaded into {root}: {error}. Try again later, copy the four files into "
+            f'{root / "MNIST" / "raw"}, or use source="sample", which needs no download'
         ) from error

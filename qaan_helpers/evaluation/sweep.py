@@ -55,7 +55,7 @@ from ..gan.health import TrainingWarning
 from ..gan.model import QAAN, Settings
 from ..gan.state import preserved
 from ..gan.training import train
-from ..mnist import Digits, load_mnist
+from ..mnist import Digits, Source, Split, load_mnist
 from ..priors import MAX_ENUMERATED_BITS, PersistentPrior, Prior, circuit_prior, learned_prior, make_prior
 from ..progress import tqdm
 from ..quantum.losses import kl_divergence, kl_sampling_bias
@@ -165,7 +165,8 @@ def run_one(run: Run) -> Result:
         The run with "data", "versions", "revision", "n_parameters", "warnings" and "scores", as JSON can hold it.
     """
     torch.set_num_threads(1)
-    digits, test = (_digits(tuple(run["digits"]), split, run["source"]) for split in ("train", "test"))
+    wanted, source = tuple(run["digits"]), run["source"]
+    digits, test = _digits(wanted, "train", source), _digits(wanted, "test", source)
     batch_size = min(run["batch_size"], len(digits))
     steps_per_epoch = len(digits) // batch_size
     unit, per_epoch = ("epochs", 1) if "epochs" in run else ("steps", steps_per_epoch)
@@ -281,7 +282,7 @@ def _name(run: Run) -> str:
 
 
 @cache
-def _digits(digits: tuple[int, ...], split: str, source: str) -> Digits:
+def _digits(digits: tuple[int, ...], split: Split, source: Source) -> Digits:
     with contextlib.redirect_stdout(io.StringIO()):  # the result says which images were loaded
         return load_mnist(digits, split, source)
 
