@@ -227,7 +227,7 @@ def _read(path: Path) -> dict[str, Any]:
         blob = path.read_bytes()
         header, data = _split(blob)
         metadata = header.pop("__metadata__")
-        version, expected, description = (metadata[name] for name in ("format", "sha256", "description"))
+        version, expected, description = (str(metadata[name]) for name in ("format", "sha256", "description"))
         checksum = _checksum(header, data, description)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
         raise CheckpointError(f"cannot be read ({error!r})") from error

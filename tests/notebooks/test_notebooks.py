@@ -1,8 +1,11 @@
 """The notebooks' form: opening, closing, headings, alternative texts, names, numbers, and times as measured."""
 
 import ast
+import importlib
+import importlib.util
 import inspect
 import json
+import pkgutil
 import re
 import statistics
 from datetime import datetime
@@ -174,11 +177,19 @@ def test_headings_go_down_one_level_at_a_time_below_one_title(path):
 # Names: a notebook's code uses, and its prose mentions, what the package has
 
 
+def submodules():
+    """The modules of the package by their own names: "plots", "sweep" and so on."""
+    found = pkgutil.walk_packages(qh.__path__, "qaan_helpers.")
+    variables = {"__main__", "model", "state"}  # what notebooks call their own things
+    names = {m.name.rpartition(".")[2]: m.name for m in found if not m.ispkg}
+    return {short: name for short, name in names.items() if short not in variables}
+
+
 def home(name):
     """What a name in a notebook stands for when it is one of ours: the package or a module of it."""
     if name in ("qh", "qaan_helpers"):
         return qh
-    return getattr(qh, name) if inspect.ismodule(getattr(qh, name, None)) else None
+    return importlib.import_module(submodules()[name]) if name in submodules() else None
 
 
 def missing(thing, names):
@@ -189,6 +200,13 @@ def missing(thing, names):
         thing = getattr(thing, name)
 
 
+def found_in(module, name):
+    """What `from module import name` imports, or None."""
+    if importlib.util.find_spec(f"{module}.{name}") if hasattr(importlib.import_module(module), "__path__") else None:
+        return importlib.import_module(f"{module}.{name}")
+    return getattr(importlib.import_module(module), name, None)
+
+
 def unknown_in_code(source):
     """Names that code takes from the package and that are not there."""
     ours = {}
@@ -197,9 +215,9 @@ def unknown_in_code(source):
         if isinstance(node, ast.Import):
             ours |= {a.asname or a.name: qh for a in node.names if a.name == "qaan_helpers"}
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "qaan_helpers":
-            module = getattr(qh, node.module.partition(".")[2]) if "." in node.module else qh
-            yield from (a.name for a in node.names if a.name.startswith("_") or not hasattr(module, a.name))
-            ours |= {a.asname or a.name: getattr(module, a.name, None) for a in node.names}
+            inner = {a.name: found_in(node.module, a.name) for a in node.names}
+            yield from (name for name, thing in inner.items() if name.startswith("_") or thing is None)
+            ours |= {a.asname or a.name: inner[a.name] for a in node.names}
     for node in ast.walk(tree):
         whole = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
         first, *rest = whole.split(".")
@@ -234,9 +252,9 @@ def test_every_name_of_the_package_in_a_page_is_one_that_it_has(name):
 
 
 def test_names_that_the_package_does_not_have_are_found():
-    wrong = "import qaan_helpers as q\nfrom qaan_helpers import plots as p, plot\n"
+    wrong = "import qaan_helpers as q\nfrom qaan_helpers.lab import plots as p, plot\n"
     wrong += "from qaan_helpers.bits import draws, _mi\n"
-    used = "q.QBM(q.QCBM, q.plots.show, p.shows, q.QCBM.fits); x.plots.none; q.QAAN.load(1).nothing"
+    used = "q.QBM(q.QCBM, p.show, p.shows, q.QCBM.fits); x.plots.none; q.QAAN.load(1).nothing"
     assert [*unknown_in_code(wrong + used)] == ["plot", "draws", "_mi", "q.QBM", "p.shows"]
     told = "`qh.QCBM(4).fit`, `qh.QBM`, `plots.shows(1)`, `plots.show`, `my.plots.shows`, `widgets.Playground(1).bits`"
     assert [*unknown_in_prose(told)] == ["qh.QBM", "plots.shows"]

@@ -1,7 +1,7 @@
 """Mutated files: each loads as what it was or is refused by name, soon, in little memory, and nothing else is touched.
 
 A child process with a limit on its memory reads them all. A case is made from its kind and its number alone, so that
-`python tests/test_fuzz.py KIND NUMBER` plays it again.
+`python tests/robustness/test_fuzz.py KIND NUMBER` plays it again.
 """
 
 import contextlib
@@ -29,9 +29,9 @@ KINDS = {  # and how many cases of each
     "sample": 1500,  # the bundled sample
     "gz": 800,  # archives that a mirror hands out
     "saved": 3000,  # a folder of two saves; the checksums stay as they were
-    "description": 1800,  # a save's JSON, with a checksum that is right again
+    "description": 1800,  # a save's description, with a checksum that is right again
     "tensors": 1800,  # a save's tensors, with a checksum that is right again
-    "circuit": 300,  # the JSON of a run with a circuit, with a checksum that is right again
+    "circuit": 300,  # the description of a run with a circuit, with a checksum that is right again
 }
 SECONDS = 10  # that a case may take
 HEADROOM = 2**29  # bytes that the child may take beyond what its imports took
@@ -150,7 +150,7 @@ def mutate_json(description, rng):
         if how == "delete":
             del home[last]
         elif isinstance(home, dict):
-            home[{"double": f"{last}2", "rename": rng.choice(("kind", "colour", "\0"))}.get(how, last)] = value
+            home[{"double": f"{last}2", "rename": rng.choice(("kind", "color", "\0"))}.get(how, last)] = value
         else:
             home[last:last] = [value] * rng.choice((1, 1, 30))
         done.append((how, path))
@@ -165,7 +165,7 @@ def mutate_tensors(blob, rng):
     length = int.from_bytes(blob[:8], "little")
     header, data = json.loads(blob[8 : 8 + length]), bytearray(blob[8 + length :])
     names = [key for key in header if key != "__metadata__"]
-    few = [key for key in names if key.startswith(("prior", "uniform", "noise"))]  # which the networks outnumber
+    few = [key for key in names if key.startswith(("prior", "random"))]  # which the networks outnumber
     name = rng.choice(names if rng.random() < 0.7 else few)
     entry = header[name]
     start, end = entry["data_offsets"]
@@ -184,7 +184,11 @@ def mutate_tensors(blob, rng):
         size = end - start
         data[start:end] = rng.choice((b"\xff" * size, bytes(size), b"\x7f" * size, b"\x01" * size, rng.randbytes(size)))
     elif how == "rename":
-        header[rng.choice((name + "x", "", "prior.p.x", "g_adam.9.step", "g_adam.x.y", "g_adam.1"))] = header.pop(name)
+        header[
+            rng.choice(
+                (name + "x", "", "prior/state/p/x", "g_optimizer/state/9/step", "g_optimizer/x/y", "g_optimizer/1")
+            )
+        ] = header.pop(name)
     elif how == "delete":
         del header[name]
     elif how == "json":
@@ -196,6 +200,21 @@ def mutate_tensors(blob, rng):
     text = json.dumps(header).encode()
     size = rng.choice(NUMBERS[:9]) % 2**64 if how == "length" else len(text)
     return f"{how} of {name}", size.to_bytes(8, "little") + text + bytes(data)
+
+
+def signed(blob, description):
+    """A save with a correct checksum, where its header can still be read."""
+    end = 8 + int.from_bytes(blob[:8], "little")
+    try:
+        header = json.loads(blob[8:end])
+        metadata = {"format": "2", "description": description}
+        rest = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        digest = hashlib.sha256(blob[end:] + json.dumps(rest, sort_keys=True).encode() + description.encode())
+        metadata["sha256"] = digest.hexdigest()
+        text = json.dumps({"__metadata__": metadata, **rest}).encode()
+    except (ValueError, AttributeError, RecursionError, TypeError):
+        return blob
+    return len(text).to_bytes(8, "little") + text + blob[end:]
 
 
 # The child: what it reads, and what it must not do
@@ -303,7 +322,7 @@ class Bench:
             for _ in qh.train(gan, digits, 2, 4):
                 gan.save(self.scratch / name)
         self.whole = {path: path.read_bytes() for path in sorted(self.scratch.rglob("*")) if path.is_file()}
-        self.prints = [self.print_of(self.scratch / "saved" / f"epoch_00000{n}.json") for n in (1, 2)]
+        self.prints = [self.print_of(self.scratch / "saved" / f"epoch_00000{n}.safetensors") for n in (1, 2)]
 
     def _make_mnist(self, mnist, rng):
         import numpy as np
@@ -392,7 +411,7 @@ class Bench:
         """Two saves, one file of them mutated; what loads must be one of the two."""
         path = rng.choice([path for path in self.whole if path.parent.name == "saved"])
         how, _ = self.spoil(path, rng)
-        asked = rng.choice((path.parent, path.parent, path.parent / "epoch_000002.json"))
+        asked = rng.choice((path.parent, path.parent, path.parent / "epoch_000002.safetensors"))
         try:
             with self.guard.only_in():
                 found = self.print_of(asked)
@@ -404,32 +423,28 @@ class Bench:
 
     def play_description(self, rng, kind):
         """Another description under a right checksum."""
-        folder, path, blob, description = self.last_of("circuit" if kind == "circuit" else "saved")
+        path, blob, description = self.last_of("circuit" if kind == "circuit" else "saved")
         how, changed = mutate_json(description, rng)
-        return how, self.try_forged(folder, path, blob, changed)
+        return how, self.try_forged(path, blob, changed)
 
     play_circuit = play_description
 
     def play_tensors(self, rng, _):
         """Other tensors under a right checksum."""
-        folder, path, blob, description = self.last_of("saved" if rng.random() < 0.97 else "circuit")
+        path, blob, description = self.last_of("saved" if rng.random() < 0.97 else "circuit")
         how, changed = mutate_tensors(blob, rng)
-        return how, self.try_forged(folder, path, changed, description)
+        return how, self.try_forged(path, changed, description)
 
     def last_of(self, run):
-        """The newest save of a run: its folder, its JSON's path, its tensors' bytes and its description."""
-        path = max(self.scratch.joinpath(run).glob("*.json"))
-        description = json.loads(self.whole[path])
-        blob = self.whole[path.with_suffix(f".{description['sha256'][:8]}.safetensors")]
-        return path.parent, path, blob, {k: v for k, v in description.items() if k not in ("format", "sha256")}
+        """The newest save of a run: its path, its bytes and its description."""
+        path = max(self.scratch.joinpath(run).glob("*.safetensors"))
+        blob = self.whole[path]
+        header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
+        return path, blob, json.loads(header["__metadata__"]["description"])
 
-    def try_forged(self, folder, path, blob, description):
+    def try_forged(self, path, blob, description):
         """Load what a stranger saved, whose checksum is right: it works, or is refused by the file's name."""
-        from qaan_helpers.gan import storage
-
-        checksum = hashlib.sha256(blob + json.dumps(description, sort_keys=True).encode()).hexdigest()
-        path.with_suffix(f".{checksum[:8]}.safetensors").write_bytes(blob)
-        path.write_text(json.dumps({"format": storage.FORMAT, "sha256": checksum, **description}))
+        path.write_bytes(signed(blob, json.dumps(description)))
         try:
             with self.guard.only_in():
                 gan = self.qh.QAAN.load(path, "cpu")
@@ -451,13 +466,12 @@ class Bench:
 
     def print_of(self, asked):
         """A checksum of all that a QAAN consists of."""
-        import numpy as np
+        from qaan_helpers.gan import storage
 
         gan = self.qh.QAAN.load(asked, "cpu")
-        parts = gan._networks() | gan._streams() | {f"p{k}": v for k, v in gan.prior.state_dict().items()}
-        numbers = b"".join(np.asarray(part).tobytes() for _, part in sorted(parts.items()))
-        words = json.dumps([gan.prior.config(), vars(gan.settings), gan.seed, [vars(r) for r in gan.history]])
-        return hashlib.sha256(numbers + words.encode()).hexdigest()
+        tensors, rest = storage.pack(gan.state_dict())
+        numbers = b"".join(tensor.numpy().tobytes() for _, tensor in sorted(tensors.items()))
+        return hashlib.sha256(numbers + json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def limit_memory():

@@ -18,6 +18,7 @@ import torch
 
 import qaan_helpers as qh
 from qaan_helpers.gan import storage, training
+from qaan_helpers.gan.state import snapshot
 
 DATA = ["--source", "sample", "--digits", "7"]
 PRIORS = {
@@ -46,15 +47,14 @@ def environment():
 
 def digest(gan):
     """One word for the whole state: networks, Adams, streams, prior and history."""
-    told = hashlib.sha256()
-    tensors = (
-        gan._networks() | gan._streams() | {f"prior.{k}": torch.tensor(v) for k, v in gan.prior.state_dict().items()}
-    )
+    digest = hashlib.sha256()
+    tensors, rest = storage.pack(gan.state_dict())
     for name in sorted(tensors):
-        told.update(name.encode() + tensors[name].numpy().tobytes())
-    for report in gan.history:
-        told.update(repr([value for key, value in vars(report).items() if "seconds" not in key]).encode())
-    return told.hexdigest()
+        digest.update(name.encode() + tensors[name].numpy().tobytes())
+    for report in rest["history"]:
+        del report["seconds"], report["prior_seconds"]
+    digest.update(json.dumps(rest, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def few_digits():
@@ -127,7 +127,7 @@ def end_of(child, after, number):
 def train_and_save(arguments):
     """Train up to so many epochs, saving each, and go on where it stopped."""
     folder, kind, epochs = arguments
-    gan = qh.QAAN.load(folder, "cpu") if any(Path(folder).glob("*.json")) else small(kind)
+    gan = qh.QAAN.load(folder, "cpu") if any(Path(folder).glob("epoch_*.safetensors")) else small(kind)
     for _ in qh.train(gan, few_digits(), epochs - gan.epoch, batch_size=4) if gan.epoch < epochs else ():
         gan.save(folder)
     return 0
@@ -238,7 +238,7 @@ def kill_at_random(children, order, folders, digests, least):
         assert code in (0, -signal.SIGKILL), children.said.read_text()
         killed += code != 0
         span *= 1.1 if code else 0.8  # the machine may be busier now than it was, or less busy
-        if any(folder.glob("*.json")):
+        if any(folder.glob("epoch_*.safetensors")):
             gan = load_whole(folder)
             assert digest(gan) == digests[gan.epoch], f"killed after {after} s"
             reached |= {gan.epoch} if code else set()
@@ -274,7 +274,7 @@ def test_a_save_that_is_killed_leaves_it_or_the_one_before(children, tmp_path, r
         said = children.said.read_text().split()
         last = int(said[-1]) if said else 0
         told.append(last)
-        if last == 0 and not any(folder.glob("*.json")):
+        if last == 0 and not any(folder.glob("epoch_*.safetensors")):
             continue
         tensors, description = storage.read(folder)
         assert description["n"] in (last, last + 1)
@@ -305,7 +305,7 @@ def test_ctrl_c_at_random_moments_ends_the_command_with_130(children, tmp_path):
         said = children.said.read_text()
         assert codes[-1] in (0, 130), said  # 0: it was done before, or the interrupt was lost in a destructor
         assert codes[-1] == 0 or "Traceback" not in said
-        if any((tmp_path / "run").glob("*.json")):
+        if any((tmp_path / "run").glob("epoch_*.safetensors")):
             gan = load_whole(tmp_path / "run")
             assert digest(gan) == digests[gan.epoch]
     assert 130 in codes
@@ -328,7 +328,7 @@ def test_ctrl_c_in_a_process_of_its_own(tmp_path):
         env=environment(),
         preexec_fn=heed_interrupts,
     )
-    while not (tmp_path / "epoch_000002.json").exists() and process.poll() is None:
+    while not (tmp_path / "epoch_000002.safetensors").exists() and process.poll() is None:
         time.sleep(0.005)
     time.sleep(random.uniform(0, 0.2))
     process.send_signal(signal.SIGINT)
@@ -434,7 +434,7 @@ def test_what_a_fit_learned_before_its_device_failed_is_kept():
     """It was paid for; all else is as after the last whole epoch."""
     digits, gan = few_digits(), small("product")
     next(qh.train(gan, digits, 1, batch_size=4))
-    networks = {name: tensor.clone() for name, tensor in gan._networks().items()}
+    before = snapshot(gan)
 
     class Failing(qh.ProductPrior):
         def fit(self, bits):
@@ -442,12 +442,12 @@ def test_what_a_fit_learned_before_its_device_failed_is_kept():
             raise qh.ExecutionError("the device is away")
 
     gan.prior.__class__ = Failing
-    before = gan.prior.p
     with pytest.raises(qh.ExecutionError):
         next(qh.train(gan, digits, 1, batch_size=4))
-    assert gan.prior.p is not before
-    assert gan.epoch == 1 and gan.active_prior is gan._uniform
-    assert all(torch.equal(tensor, networks[name]) for name, tensor in gan._networks().items())
+    assert (gan.prior.p != before["prior"]["state"]["p"]).any()
+    assert gan.epoch == 1 and not gan.prior_fitted
+    tensors, others = (storage.pack(state)[0] for state in (before, gan.state_dict()))
+    assert all(torch.equal(tensors[name], others[name]) for name in tensors if name != "prior/state/p")
 
 
 def test_any_other_error_undoes_the_epoch_too():

@@ -85,9 +85,8 @@ def private_access(source):
     """Underscored attributes of other objects than self and cls that a source touches."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.endswith("__"):
-            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
-                if not (isinstance(node.value, ast.Call) and ast.unparse(node.value) == "super()"):
-                    yield f"line {node.lineno}: {ast.unparse(node)}"
+            if ast.unparse(node.value) not in ("self", "cls", "super()"):
+                yield f"line {node.lineno}: {ast.unparse(node)}"
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -34,7 +34,7 @@ def test_a_model_is_small_and_can_be_trained_on(name):
     gan = qh.QAAN.load(qh.bundled(name))
     digits = qh.load_mnist((3, 7, 9), source="sample")
     few = qh.Digits(digits.images[:200], digits.labels[:200])
-    with pytest.warns(match="so far this was trained on"):
+    with pytest.warns(match="this was trained on .* so far"):
         (report,) = qh.train(gan, few, epochs=1)
     assert report.epoch == gan.epoch
 
@@ -56,5 +56,5 @@ def test_names_are_those_of_the_folders_in_order():
 
 
 def test_another_name_is_refused():
-    with pytest.raises(ValueError, match="name is 'mine'; the models that come along are 'qcbm_379"):
+    with pytest.raises(ValueError, match="name must be one of the bundled models, 'qcbm_379.*; got 'mine'"):
         qh.bundled("mine")
