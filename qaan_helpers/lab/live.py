@@ -1,59 +1,80 @@
-"""A training watched as it goes: curves, drawn digits and bars that are redrawn in place, and a button that ends it.
+"""A live view of a training: curves, generated digits and progress bars, redrawn in place, and a stop button.
 
-A click must reach a kernel that is busy training. JupyterLab from 4.4 on sends it to a thread of its own in the kernel
-(a subshell, which ipykernel has from 7.0 on). Elsewhere it arrives when all is over, and the toolbar's ■ is what stops.
+A click on the button must reach a kernel that is busy training. JupyterLab from 4.4 on sends it to a subshell, a
+separate thread in the kernel (ipykernel 7.0 or newer). Without subshells the click arrives when the training is over,
+and only ■ in the toolbar stops it.
 """
 
 import time
 from collections.abc import Iterator
 
+import comm
+from comm.base_comm import BaseComm
 from IPython.display import DisplayHandle, Pretty
-from ipywidgets import HTML, Button, HBox, IntProgress, Layout, VBox
+from ipywidgets import HTML, Button, HBox, IntProgress, Layout, VBox, Widget
+from matplotlib.figure import Figure
 
 from ..evaluation import metrics
 from ..gan import health
-from ..gan.training import QAAN, Report
+from ..gan.model import QAAN, Report
 from ..mnist import Digits
-from ..priors import UniformPrior
+from ..priors import UniformPrior, circuit_prior
 from . import plots
 
-SHARE = 0.04  # of the time, that redrawing may take
-TOLD = 0.25  # seconds between two moves of the bar that counts a fit's evaluations
+MAX_REDRAW_FRACTION = 0.04  # of the training time
+FIT_BAR_SECONDS = 0.25  # between two updates of the progress bar of a fit
 
 
 class View:
-    """What a training looks like while it runs: `for report in view.watch(train(gan, digits, epochs))`.
+    """A live view of a training: `for report in view.watch(train(gan, digits, epochs))`.
 
-    gan, digits: those that `train` is given; epochs: how many it is to train, for the bar. n_images: drawn from the
-    prior for each redraw. every: seconds from one redraw to the next at least, and longer where drawing would take more
-    than SHARE of the time. Two numbers tell of the digits' variety: how many are distinct in black and white, and the
-    mean squared distance of two of them over that of two real ones, near 0 where one image comes again and again.
-    Looking changes nothing of what is trained. Where a notebook is stored, a line of text and the last picture stay.
+    It shows two measures of the images' variety: how many are distinct in black and white, and their mean squared
+    distance relative to that of real images, near 0 for a collapsed generator. Watching does not change the results of
+    the training. A stored notebook keeps one line of text and the last figure.
+
+    Args:
+        gan: The model that `train` trains.
+        digits: The training data.
+        epochs: How many epochs `train` runs, for the progress bar.
+        n_images: How many images to generate for each redraw.
+        every: Minimum seconds between two redraws; longer if drawing takes more than MAX_REDRAW_FRACTION of the time.
+
+    Attributes:
+        stopped: Whether the button has been pressed.
+        status: How the training ended, in words; "" before that.
+        picture: The last figure as a PNG; None before the first.
+        n_redraws: How often the figure has been redrawn.
+        redraw_seconds: The total time spent on drawing, in seconds.
     """
 
-    def __init__(self, gan: QAAN, digits: Digits, epochs: int, n_images: int = 32, every: float = 1.0):
+    def __init__(self, gan: QAAN, digits: Digits, epochs: int, n_images: int = 32, every: float = 1.0) -> None:
         self.gan, self.epochs, self.n_images, self.every = gan, epochs, n_images, every
-        self._real_spread = health.image_variance(digits.images[:: len(digits) // 500 + 1])
         self.button = Button(description="Stop after this epoch", icon="stop", layout=Layout(width="12em"))
-        self.button.on_click(self._press)
+        self.button.on_click(self._stop)
         self.epoch_bar, self._epoch_text = IntProgress(max=epochs), HTML()
         self.fit_bar, self._fit_text = IntProgress(), HTML()
-        self.stopped, self.told = False, ""  # how it ended, in words
-        self.picture: bytes | None = None  # as PNG, the last that was drawn
-        self.n_drawn, self.drawing_seconds = 0, 0.0
+        self.stopped, self.status = False, ""
+        self.picture: bytes | None = None
+        self.n_redraws, self.redraw_seconds = 0, 0.0
+        self._real_variance = health.image_variance(digits.images[:: len(digits) // 500 + 1])
         self._controls, self._image = DisplayHandle(), DisplayHandle()
-        self._learned = getattr(gan.prior, "prior", gan.prior)  # inside a mixed prior
-        self._n_bits = None if isinstance(gan.prior, UniformPrior) else gan.prior.latent_dim  # which learns nothing
-        self._drawn_at = self._last_took = self._told_at = 0.0
-        self._best = None
+        self._circuit = circuit_prior(gan.prior)
+        self._n_bits = None if isinstance(gan.prior, UniformPrior) else gan.prior.latent_dim  # nothing is fitted
+        self._redrawn_at = self._last_seconds = self._fit_bar_at = self._best = 0.0
 
     def watch(self, reports: Iterator[Report]) -> Iterator[Report]:
-        """Pass on each Report once it has been shown; end after the epoch in which the button was pressed.
+        """Show each report and pass it on; end after the epoch in which the button is pressed.
 
-        An interrupt (■ in the toolbar) goes through, and `train` undoes the epoch that it hits.
+        An interrupt (■ in the toolbar) is passed on, and `train` undoes the epoch that it interrupts.
+
+        Args:
+            reports: The iterator that `train` returns.
+
+        Yields:
+            The reports, one per epoch.
         """
-        self._started, self._first = time.perf_counter(), self.gan.epoch
-        ended = ", stopped by an interrupt or an error"
+        self._started, self._first_epoch = time.perf_counter(), self.gan.epoch
+        reason = ", stopped by an interrupt or an error"
         self._open()
         try:
             for report in reports:
@@ -61,90 +82,101 @@ class View:
                 yield report
                 if self.stopped:
                     break
-            ended = ", stopped by the button" if self.stopped else ""
+            reason = ", stopped by the button" if self.stopped else ""
         except GeneratorExit:
-            ended = ", stopped by the loop around it"
+            reason = ", stopped by the loop around it"
             raise
         finally:
-            self._close(ended)
+            self._close(reason)
 
-    def _open(self):
-        self._tell_epochs()
+    def _open(self) -> None:
+        self._count_epochs()
         rows = [HBox([self.button, self.epoch_bar, self._epoch_text])]
-        if hasattr(self._learned, "on_evaluation"):
-            self._learned.on_evaluation = self._evaluated
+        if self._circuit is not None:
+            self._circuit.on_evaluation = self._count_evaluation
             rows.append(HBox([HTML("The circuit's fit:", layout=Layout(width="12em")), self.fit_bar, self._fit_text]))
         self._box = VBox(rows)
         self._controls.display(self._box)
-        # ipykernel from 7.4 on hands a click to the thread that wrote to the button last, which is the one that trains;
-        # let it go where the front end sends it. Where nobody asks for this name, it does nothing.
-        self.button.comm._reply_subshell_for = lambda click, subshell: subshell
+        _receive_in_any_thread(self.button)
 
-    def _show(self, report):
-        """Move the epochs' bar, and draw where a redraw is due."""
-        self._tell_epochs()
-        pause = max(self.every, self._last_took / SHARE)
-        if self.picture is None or time.perf_counter() - self._drawn_at >= pause:
-            self._draw(report)
+    def _show(self, report: Report) -> None:
+        """Move the progress bar, and redraw when it is time."""
+        self._count_epochs()
+        pause = max(self.every, self._last_seconds / MAX_REDRAW_FRACTION)
+        if self.picture is None or time.perf_counter() - self._redrawn_at >= pause:
+            self._redraw(report)
 
-    def _draw(self, report):
+    def _redraw(self, report: Report) -> None:
         started = time.perf_counter()
         figure = self._figure()
-        shown = plots.picture(figure, _alt(report, with_prior=len(figure.axes) > 3), tight=False)
-        self._image.update(shown) if self.picture else self._image.display(shown)
-        self.picture, self.n_drawn = shown.data, self.n_drawn + 1
-        self._drawn_at = time.perf_counter()
-        self._last_took = self._drawn_at - started
-        self.drawing_seconds += self._last_took
+        image = plots.picture(figure, _alt(report, with_prior=len(figure.axes) > 3), tight=False)
+        if self.picture is None:
+            self._image.display(image)
+        else:
+            self._image.update(image)
+        self.picture, self.n_redraws = image.data, self.n_redraws + 1
+        self._redrawn_at = time.perf_counter()
+        self._last_seconds = self._redrawn_at - started
+        self.redraw_seconds += self._last_seconds
 
-    def _figure(self):
+    def _figure(self) -> Figure:
         images = self.gan.peek(self.n_images)
         n_distinct = round(metrics.distinct_images(images) * len(images))
-        variety = health.image_variance(images) / self._real_spread
-        told = f"{len(images)} digits from the prior's codes: {n_distinct} distinct in black and white; two of them "
-        told += f"differ {variety:.0%} as much as two real ones"
+        variety = health.image_variance(images) / self._real_variance
+        caption = f"{len(images)} generated digits: {n_distinct} distinct in black and white; "
+        caption += f"mean squared distance {variety:.0%} of that of real digits"
         last = self.gan.history[-1]
         title = f"Epoch {last.epoch}: D(x) {last.d_real:.2f}, D(G(z)) {last.d_fake:.2f}"
-        figure = plots.training_panel(self.gan.history, images, title, told, self._n_bits)
-        if hasattr(self._learned, "qcbm"):  # where the codes' circuit ran
-            stamp = str(self._learned.qcbm.execution)
-            figure.text(0.995, 0.99, stamp, ha="right", va="top", size=8, color="0.35")
+        figure = plots.training_panel(self.gan.history, images, title, caption, self._n_bits)
+        if self._circuit is not None:
+            provenance = str(self._circuit.qcbm.execution)
+            figure.text(0.995, 0.99, provenance, ha="right", va="top", size=8, color="0.35")
         return figure
 
-    def _tell_epochs(self):
-        self.epoch_bar.value = done = self.gan.epoch - self._first
-        self._epoch_text.value = f"{done} of {self.epochs} epochs; ■ above stops at once"
+    def _count_epochs(self) -> None:
+        self.epoch_bar.value = done = self.gan.epoch - self._first_epoch
+        self._epoch_text.value = f"{done} of {self.epochs} epochs; ■ in the toolbar stops at once"
 
-    def _evaluated(self, evaluation, cost):
+    def _count_evaluation(self, evaluation: int, cost: float) -> None:
         """Count one evaluation of a fit."""
-        if evaluation == 1:
-            self.fit_bar.value, self.fit_bar.max, self._best = 0, self._learned.budget, cost
+        if evaluation == 1 and self._circuit is not None:
+            self.fit_bar.value, self.fit_bar.max, self._best = 0, self._circuit.budget, cost
         self._best = min(self._best, cost)
         now = time.perf_counter()
-        if now - self._told_at >= TOLD or evaluation == self.fit_bar.max:
-            self._told_at, self.fit_bar.value = now, evaluation
+        if now - self._fit_bar_at >= FIT_BAR_SECONDS or evaluation == self.fit_bar.max:
+            self._fit_bar_at, self.fit_bar.value = now, evaluation
             self._fit_text.value = f"{evaluation:,} of {self.fit_bar.max:,} evaluations, best {self._best:.2f} nats"
 
-    def _press(self, _):
-        """End the training after the epoch that runs; in another thread, so nothing else is touched."""
+    def _stop(self, _: Button) -> None:
+        """End the training after the current epoch. This runs in another thread, so it touches nothing else."""
         self.stopped, self.button.disabled, self.button.description = True, True, "Stopping …"
 
-    def _close(self, ended):
-        """Draw a last time, and put a line of text in place of the widgets."""
-        if hasattr(self._learned, "on_evaluation"):
-            self._learned.on_evaluation = None
-        done, seconds = self.gan.epoch - self._first, time.perf_counter() - self._started
+    def _close(self, reason: str) -> None:
+        """Redraw a last time, and replace the widgets with a line of text."""
+        if self._circuit is not None:
+            self._circuit.on_evaluation = None
+        done, seconds = self.gan.epoch - self._first_epoch, time.perf_counter() - self._started
         if done:
-            self._draw(self.gan.history[-1])
-        self.told = f"{done} of {self.epochs} epochs in {seconds:.0f} s{ended}"
-        self._controls.update(Pretty(self.told))
+            self._redraw(self.gan.history[-1])
+        self.status = f"{done} of {self.epochs} epochs in {seconds:.0f} s{reason}"
+        self._controls.update(Pretty(self.status))
         for widget in (self._box, *(child for row in self._box.children for child in row.children)):
             widget.close()
 
 
-def _alt(report, with_prior):
-    cost = ", and what the bits cost the fitted prior" if with_prior else ""
-    return (
-        f"Curves until epoch {report.epoch}: losses of discriminator and generator, the discriminator's verdicts on "
-        f"real and on drawn digits{cost}; below them digits drawn from the prior's codes."
-    )
+def _receive_in_any_thread(widget: Widget) -> None:
+    """Let the front end choose the kernel's thread that receives a widget's messages.
+
+    From 7.4 on, ipykernel hands them to the thread that sent the widget's last message, here the one that is busy
+    training. It does so for comms of its own class only, so a plain comm receives the messages and passes them on.
+    """
+    receiver = BaseComm(comm_id=widget.comm.comm_id, primary=False)
+    receiver.on_msg(widget.comm.handle_msg)
+    receiver.on_close(lambda _: widget.comm.close(deleting=True))
+    comm.get_comm_manager().register_comm(receiver)
+
+
+def _alt(report: Report, with_prior: bool) -> str:
+    curves = "losses of discriminator and generator, discriminator outputs for real and generated digits"
+    prior = ", negative log-likelihood of the bits under the fitted prior" if with_prior else ""
+    return f"Curves until epoch {report.epoch}: {curves}{prior}; below them digits generated from the prior's codes."

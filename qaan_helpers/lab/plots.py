@@ -1,94 +1,136 @@
-"""Pictures with one message each: digits, distributions, what a fit did, how a training went.
+"""Figures with one message each: digits, distributions, fits and trainings.
 
-Every function returns a matplotlib Figure; `show(figure, alt)` puts it into a notebook with its text for those who
-cannot see it. Colours are Okabe and Ito's, which colour-blind readers can tell apart; lines differ in dashes too, and
-bars in hatches, for those who see or print them in grey.
+Every function returns a matplotlib Figure; `show(figure, alt)` displays it in a notebook with its alternative text.
+The colors are the colorblind-safe palette of Okabe and Ito. Lines also differ in dashes and bars in hatches, so that
+figures are legible in grayscale.
 """
 
 import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import PIL.Image
 import torch
+from IPython.display import Image, display
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..bits import to_index
+from ..gan.model import Report
 from ..gan.networks import check_images
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.", (0, (3, 1, 1, 1, 1, 1)), (0, (5, 5)), (0, (10, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "|||")
-CELL = (34, 42)  # pixels of a digit with its label beneath: width and height
-INCH = 1 / 40  # a pixel of a digit in such a cell, in inches
+# Diverging: blue below 0, gray at 0, orange above. Lightness rises from end to end, so the sign survives in grayscale.
+SIGNED_MAP = LinearSegmentedColormap.from_list("signed", ("#001f4d", "#1f62ab", "#7c7c7c", "#e8a33d", "#ffe3a0"))
+CELL = (34, 42)  # pixels: width and height of a digit with the label below it
+INCH = 1 / 40  # inches per pixel of such a cell
 
 
-def show(figure: Figure, alt: str, stamp: object = "") -> None:
-    """Display a figure in a notebook as a PNG whose alternative text is `alt`: what it shows, in a sentence.
+def show(figure: Figure, alt: str, provenance: object = "") -> None:
+    """Display a figure in a notebook as a PNG with an alternative text.
 
-    stamp: where its circuits ran, an execution or a text, small below the figure's right end.
+    Args:
+        figure: The figure.
+        alt: A sentence that says what the figure shows, for screen readers.
+        provenance: Where the circuits ran, an execution or a text; printed small below the figure's right end.
     """
-    from IPython.display import display
-
-    figure.text(1, 0, str(stamp), ha="right", va="top", size=8, color="0.35")
+    figure.text(1, 0, str(provenance), ha="right", va="top", size=8, color="0.35")
     display(picture(figure, alt))
 
 
-def picture(figure: Figure, alt: str, tight: bool = True):
-    """The PNG that `show` displays, as an IPython Image with its alternative text `alt` and its width in pixels."""
-    from IPython.display import Image
+def picture(figure: Figure, alt: str, tight: bool = True) -> Image:
+    """Render a figure at 100 dots per inch as the IPython image that `show` displays.
 
-    png = to_png(figure, tight)
-    return Image(png, alt=alt, width=png_width(png))
+    Args:
+        figure: The figure.
+        alt: The alternative text.
+        tight: Whether to crop the margins. Without cropping, rendering takes half the time.
 
-
-def to_png(figure: Figure, tight: bool = True) -> bytes:
-    """The figure as a PNG, cut to what is drawn; tight=False keeps its whole size, and takes half the time."""
+    Returns:
+        A PNG with its alternative text and its width in pixels.
+    """
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=100, bbox_inches="tight" if tight else None)
-    return png.getvalue()
+    return Image(png.getvalue(), alt=alt, width=int.from_bytes(png.getvalue()[16:20], "big"))
 
 
-def png_width(png: bytes) -> int:
-    """The width of a PNG in pixels, as its header has it."""
-    return int.from_bytes(png[16:20], "big")
+def new_figure(title: str, width: float = 8, height: float = 3.2, columns: int = 1) -> tuple[Figure, Any]:
+    """Create a figure with a title, and axes without top and right spines.
 
+    Args:
+        title: The figure's title.
+        width: The width in inches.
+        height: The height in inches.
+        columns: How many axes to place side by side.
 
-def new_figure(title: str, width: float = 8, height: float = 3.2, columns: int = 1):
-    """A titled Figure and its axes (one Axes, or an array of `columns`), without the top and right frame lines."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    Returns:
+        The figure, and its Axes or, for more than one column, an array (columns,) of Axes.
+    """
+    figure = Figure(figsize=(width, height))
+    figure.set_layout_engine("constrained", h_pad=0.07)  # inches, to separate the titles of figure and axes
     axes = figure.subplots(1, columns)
     for axis in np.atleast_1d(axes):
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11)
-    figure.get_layout_engine().set(h_pad=0.07)  # inches, so that titles of figure and panels keep apart
     return figure, axes
 
 
 def digit_grid(images: torch.Tensor, title: str = "", columns: int = 16, grays: int = 256) -> Figure:
-    """Images (N, 1, 28, 28) in [0, 1] in rows of `columns`, ink on paper; with few `grays` the file is a third."""
+    """Show images in rows, black on white.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1], N ≥ 1.
+        title: The figure's title.
+        columns: Images per row.
+        grays: How many shades of gray to use. With 16, the file takes a third of the space.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If images do not have that shape.
+    """
     columns = min(columns, len(check_images(images, 1)))
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(0.55 * columns, 0.55 * rows + 0.35 * bool(title)), layout="constrained")
+    head = 0.35 if title else 0
+    figure = Figure(figsize=(0.55 * columns, 0.55 * rows + head), layout="constrained")
     _draw_sheet(figure.subplots(), images, columns, grays)
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def _draw_sheet(axis, images, columns, grays=256):
+def _draw_sheet(axis: Axes, images: torch.Tensor, columns: int, grays: int = 256) -> None:
     sheet = np.zeros((math.ceil(len(images) / columns) * 30, columns * 30))
     for i, image in enumerate(images.detach().cpu().numpy()):
         top, left = 30 * (i // columns) + 1, 30 * (i % columns) + 1
         sheet[top : top + 28, left : left + 28] = image[0]
-    sheet = sheet if grays == 256 else np.round(sheet * (grays - 1)) / (grays - 1)
-    axis.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    if grays < 256:
+        sheet = np.round(sheet * (grays - 1)) / (grays - 1)
+    _draw_ink(axis, sheet)
+
+
+def _draw_ink(axis: Axes, pixels: np.ndarray) -> None:
+    """Show pixels (height, width) in [0, 1], 1 in black, without a frame."""
+    axis.imshow(pixels, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     axis.set_axis_off()
 
 
-def code_label(bits: np.ndarray) -> str:
-    """The bits (n,) of one code as text, bit 0 on the left, in groups of four and at most two groups a line."""
+def code_label(bits: Sequence[int] | np.ndarray) -> str:
+    """Write a latent code as text: bit 0 on the left, in groups of four bits and two groups per line.
+
+    Args:
+        bits: The code (n,).
+
+    Returns:
+        The label, such as "1001 1010".
+    """
     text = "".join(str(int(bit)) for bit in bits)
     groups = [text[start : start + 4] for start in range(0, len(text), 4)]
     return "\n".join(" ".join(groups[start : start + 2]) for start in range(0, len(groups), 2))
@@ -97,12 +139,26 @@ def code_label(bits: np.ndarray) -> str:
 def labeled_digits(
     images: torch.Tensor, labels: Sequence[str], title: str = "", columns: int = 9, framed: Sequence[int] = ()
 ) -> Figure:
-    """Images (N, 1, 28, 28) in rows of `columns`, each with its label beneath; those that `framed` numbers are."""
+    """Show images in rows, each with its label below.
+
+    Args:
+        images: Images (N, 1, 28, 28) in [0, 1].
+        labels: N labels.
+        title: The figure's title.
+        columns: Images per row.
+        framed: Indices of the images to frame.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there is not one label per image.
+    """
     columns = min(columns, len(images))
     width, height = _cells(len(images), columns)
-    head = 0.35 * bool(title)
+    head = 0.35 if title else 0
     figure = Figure(figsize=(width, height + head))
-    _draw_labelled(_place(figure, 0, 0, width, height), images, labels, columns, framed)
+    _draw_labeled(_place(figure, 0, 0, width, height), images, labels, columns, framed)
     figure.suptitle(title, fontsize=11, y=1 - 0.1 / (height + head), va="top")
     return figure
 
@@ -116,17 +172,32 @@ def digit_and_others(
     columns: int = 4,
     framed: Sequence[int] = (),
 ) -> Figure:
-    """One image (1, 28, 28) large, and beside it `others` (N, 1, 28, 28), small, each with its label beneath."""
+    """Show one large image and, to its right, small images, each with its label below.
+
+    Args:
+        image: The large image (1, 28, 28) in [0, 1].
+        label: Its label.
+        others: The small images (N, 1, 28, 28) in [0, 1].
+        labels: N labels.
+        title: The figure's title.
+        columns: Small images per row.
+        framed: Indices of the small images to frame.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If there is not one label per small image.
+    """
     columns = min(columns, len(others))
     width, height = _cells(len(others), columns)
     big = max(height, 1.6)
     figure = Figure(figsize=(big + 0.3 + width, big + 0.35))
     axis = _place(figure, 0, 0, big, big)
-    axis.imshow(image[0].detach().cpu().numpy(), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    _draw_ink(axis, image[0].detach().cpu().numpy())
     axis.set(xlim=(-3.5, 30.5), ylim=(33.5, -0.5))
     axis.text(13.5, 28.5, label, ha="center", va="top", size=10, family="monospace")
-    axis.set_axis_off()
-    _draw_labelled(_place(figure, big + 0.3, (big - height) / 2, width, height), others, labels, columns, framed)
+    _draw_labeled(_place(figure, big + 0.3, (big - height) / 2, width, height), others, labels, columns, framed)
     figure.suptitle(title, fontsize=11, y=1 - 0.1 / (big + 0.35), va="top")
     return figure
 
@@ -134,46 +205,53 @@ def digit_and_others(
 def distributions_and_digits(
     named: dict[str, tuple[np.ndarray, np.ndarray, torch.Tensor]], title: str, top: float = 0, columns: int = 8
 ) -> Figure:
-    """For each name a distribution over codes, codes drawn from it, and beneath it the digits of these codes.
+    """Show distributions over latent codes side by side, each above the images of codes sampled from it.
 
-    named: name to (probabilities (2ⁿ,), codes (N, n), images (N, 1, 28, 28)). A ring marks each code that was drawn.
-    top: what the scale of probabilities reaches at least, so that pictures can be compared.
+    A ring marks the probability of each sampled code.
+
+    Args:
+        named: Maps a name to probabilities (2ⁿ,), codes (N, n) and their images (N, 1, 28, 28).
+        title: The figure's title.
+        top: A lower bound for the upper end of the probability axis, to make figures comparable.
+        columns: Images per row.
+
+    Returns:
+        The figure.
     """
-    codes = next(iter(named.values()))[1]
-    columns = min(columns, len(codes))
-    width, height = _cells(len(codes), columns)
+    first_codes = next(iter(named.values()))[1]
+    columns = min(columns, len(first_codes))
+    width, height = _cells(len(first_codes), columns)
     top = max(top, *(p.max() for p, _, _ in named.values()))
     left, gap, bars, under, head = 0.75, 0.3, 1.9, 0.55, 0.85
     size = (left + (width + gap) * len(named), height + under + bars + head)
     figure = Figure(figsize=size)
-    for i, (name, (p, drawn, images)) in enumerate(named.items()):
+    for i, (name, (p, codes, images)) in enumerate(named.items()):
         x = left + i * (width + gap)
         axis = _place(figure, x, height + under, width, bars)
-        _draw_distribution(axis, p, to_index(drawn), 1.1 * top)
+        _draw_distribution(axis, p, to_index(codes), 1.1 * top)
         figure.text((x + width / 2) / size[0], 1 - 0.72 / size[1], name, ha="center", size=10)  # faster than a title
-        if i == 0:
-            axis.set_ylabel("probability")
-        else:
-            axis.tick_params(labelleft=False)
-        _draw_labelled(_place(figure, x, 0, width, height), images, [code_label(code) for code in drawn], columns)
-    anchor = {"loc": "upper center", "bbox_to_anchor": (0.5, 1 - 0.25 / size[1])}
-    figure.legend(handles=figure.axes[0].get_legend_handles_labels()[0], frameon=False, fontsize=9, ncols=3, **anchor)
+        axis.set_ylabel("probability" if i == 0 else "")
+        axis.tick_params(labelleft=i == 0)
+        labels = [code_label(code) for code in codes]
+        _draw_labeled(_place(figure, x, 0, width, height), images, labels, columns, framed=())
+    look: dict[str, Any] = {"frameon": False, "fontsize": 9, "ncols": 3, "bbox_to_anchor": (0.5, 1 - 0.25 / size[1])}
+    figure.legend(handles=figure.axes[0].get_legend_handles_labels()[0], loc="upper center", **look)
     figure.suptitle(title, fontsize=11, y=1 - 0.08 / size[1], va="top")
     return figure
 
 
-def _cells(n, columns):
-    """Width and height in inches of `n` labelled digits in rows of `columns`."""
+def _cells(n: int, columns: int) -> tuple[float, float]:
+    """Width and height in inches of `n` labeled digits in rows of `columns`."""
     return columns * CELL[0] * INCH, math.ceil(n / columns) * CELL[1] * INCH
 
 
-def _place(figure, left, bottom, width, height):
-    """Axes at a place given in inches: nothing is left to lay out, which saves half the time of a picture."""
+def _place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes at a position in inches: without a layout to compute, a figure takes half the time."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
-def _draw_labelled(axis, images, labels, columns, framed=()):
+def _draw_labeled(axis: Axes, images: torch.Tensor, labels: Sequence[str], columns: int, framed: Sequence[int]) -> None:
     width, height = CELL
     rows = math.ceil(len(images) / columns)
     sheet = np.zeros((rows * height, columns * width))
@@ -184,23 +262,30 @@ def _draw_labelled(axis, images, labels, columns, framed=()):
         axis.text(left + 13.5, top + 30, label, ha="center", va="top", size=7, family="monospace", weight=weight)
         if i in framed:
             axis.add_patch(Rectangle((left - 1.5, top - 1.5), 30, 30, fill=False, linewidth=1.5))
-    axis.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-    axis.set_axis_off()
+    _draw_ink(axis, sheet)
 
 
-def _draw_distribution(axis, p, drawn, top):
+def _draw_distribution(axis: Axes, p: np.ndarray, sampled: np.ndarray, top: float) -> None:
     edges, heights = np.arange(len(p) + 1) - 0.5, np.append(p, p[-1])  # not stairs(), which takes 2 s for 65,536 codes
-    axis.fill_between(edges, heights, step="post", color=COLORS[0], linewidth=0, label="chance of each code")
-    axis.axhline(1 / len(p), color="black", linewidth=0.8, linestyle=DASHES[2], label="if all were alike")
-    ring = {"markerfacecolor": "white", "markeredgecolor": "black", "markersize": 5}
-    axis.plot(drawn, p[drawn], "o", **ring, clip_on=False, label="drawn below")
-    axis.set(xlim=(-0.5, len(p) - 0.5), ylim=(0, top), xlabel="code, read as a number")
+    axis.fill_between(edges, heights, step="post", color=COLORS[0], linewidth=0, label="probability of each code")
+    axis.axhline(1 / len(p), color="black", linewidth=0.8, linestyle=":", label="uniform distribution")
+    ring: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": "black", "markersize": 5}
+    axis.plot(sampled, p[sampled], "o", **ring, clip_on=False, label="sampled codes, shown below")
+    axis.set(xlim=(-0.5, len(p) - 0.5), ylim=(0, top), xlabel="index of the latent code")
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
 
 
 def distributions(named: dict[str, np.ndarray], title: str) -> Figure:
-    """Distributions over the same 2ⁿ states as bars side by side; states are labelled with qubit 0 on the left."""
+    """Compare distributions over the same states as bars side by side.
+
+    Args:
+        named: Maps a name to probabilities (2ⁿ,). States are labeled with qubit 0 on the left.
+        title: The figure's title.
+
+    Returns:
+        The figure.
+    """
     figure, axis = new_figure(title)
     size = len(next(iter(named.values())))
     n_bits = size.bit_length() - 1
@@ -212,7 +297,7 @@ def distributions(named: dict[str, np.ndarray], title: str) -> Figure:
         states = ["".join(str(state >> q & 1) for q in range(n_bits)) for state in range(size)]
         axis.set_xticks(range(size), states, rotation=0 if size <= 16 else 90, family="monospace")
     axis.set(xlabel="state, qubit 0 on the left", ylabel="probability")
-    # Above the axes: inside, wherever it stands, it may lie on bars.
+    # Above the axes: at any place inside, the legend could cover bars.
     axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), borderaxespad=0, ncols=4)
     return figure
 
@@ -220,114 +305,167 @@ def distributions(named: dict[str, np.ndarray], title: str) -> Figure:
 def cost_curves(
     named: dict[str, np.ndarray],
     title: str,
-    floor: float | None = None,
+    entropy: float | None = None,
     shaded: int = 0,
     xlabel: str = "evaluation of the cost",
 ) -> Figure:
-    """Cost per evaluation, dots for what was tried and a line for the best so far; `floor` is a perfect model's cost.
+    """Show the cost by evaluation: a dot for each evaluation and a line for the best so far.
 
-    shaded: how many evaluations at the start to shade (COBYLA's first simplex).
+    Args:
+        named: Maps a name to the costs (evaluations,) of a fit in nats.
+        title: The figure's title.
+        entropy: The entropy of the data in nats, the lowest possible cost; shown as a line.
+        shaded: How many evaluations at the start to shade (COBYLA's first simplex).
+        xlabel: The label of the horizontal axis.
+
+    Returns:
+        The figure.
     """
     figure, axis = new_figure(title)
     for i, (name, costs) in enumerate(named.items()):
-        tried = np.arange(1, len(costs) + 1)
-        axis.plot(tried, costs, ".", markersize=1.5, color=COLORS[i], alpha=0.25)
-        axis.plot(tried, np.minimum.accumulate(costs), linestyle=DASHES[i], color=COLORS[i], label=name)
+        evaluations = np.arange(1, len(costs) + 1)
+        axis.plot(evaluations, costs, ".", markersize=1.5, color=COLORS[i], alpha=0.25)
+        axis.plot(evaluations, np.minimum.accumulate(costs), linestyle=DASHES[i], color=COLORS[i], label=name)
     if shaded:
         axis.axvspan(0, shaded, color="0.9", label=f"first simplex: {shaded} evaluations")
-    if floor is not None:
-        axis.axhline(floor, color="black", linewidth=0.8, linestyle=(0, (1, 4)), label="a perfect model")
+    if entropy is not None:
+        axis.axhline(entropy, color="black", linewidth=0.8, linestyle=(0, (1, 4)), label="entropy of the data")
     axis.set(xlabel=xlabel, ylabel="cost (nats)")
     axis.legend(frameon=False)
     return figure
 
 
 def pair_tables(named: dict[str, np.ndarray], title: str, label: str, cut: int | None = None) -> Figure:
-    """Tables (n, n) of pairs of bits as heat maps on one scale, the diagonal left out; white lines before bit `cut`."""
+    """Show tables of pairs of bits as heat maps on a common scale, without their diagonals.
+
+    Tables with negative entries, such as correlations, get a diverging color map centered on 0. Others get a sequential
+    one.
+
+    Args:
+        named: Maps a name to a table (n, n).
+        title: The figure's title.
+        label: The quantity and its unit, for the color bar.
+        cut: Index of the bit before which to draw white lines, to mark two halves of a code.
+
+    Returns:
+        The figure.
+    """
     figure, axes = new_figure(title, width=3.2 * len(named) + 0.6, columns=len(named))
-    hidden = {name: np.where(np.eye(len(table)), np.nan, table) for name, table in named.items()}
-    top = max(np.nanmax(np.abs(table)) for table in hidden.values())
-    bottom = -top if min(np.nanmin(table) for table in hidden.values()) < -1e-9 else 0  # correlations have a sign
-    for axis, (name, table) in zip(np.atleast_1d(axes), hidden.items(), strict=True):
-        drawn = axis.imshow(table, cmap="cividis", vmin=bottom, vmax=top)
+    off_diagonal = {name: np.where(np.eye(len(table)), np.nan, table) for name, table in named.items()}
+    top = max(np.nanmax(np.abs(table)) for table in off_diagonal.values())
+    signed = min(np.nanmin(table) for table in off_diagonal.values()) < -1e-9
+    colors = {"cmap": SIGNED_MAP, "vmin": -top} if signed else {"cmap": "cividis", "vmin": 0}
+    for axis, (name, table) in zip(np.atleast_1d(axes), off_diagonal.items(), strict=True):
+        heat_map = axis.imshow(table, vmax=top, **colors)
         ticks = range(0, len(table), 1 if len(table) < 12 else 2)
-        axis.set(title=name, xlabel="bit", ylabel="bit", xticks=ticks, yticks=ticks)
-        for line in (axis.axhline, axis.axvline) if cut is not None else ():
-            line(cut - 0.5, color="white", linewidth=1)
-        axis.title.set_fontsize(10)
-    figure.colorbar(drawn, ax=axes, label=label, shrink=0.85)
+        axis.set(xlabel="bit", ylabel="bit", xticks=ticks, yticks=ticks)
+        axis.set_title(name, fontsize=10)
+        if cut is not None:
+            axis.axhline(cut - 0.5, color="white", linewidth=1)
+            axis.axvline(cut - 0.5, color="white", linewidth=1)
+    figure.colorbar(heat_map, ax=axes, label=label, shrink=0.85)
     return figure
 
 
-def loss_curves(history: Sequence, title: str = "Losses and verdicts by epoch") -> Figure:
-    """Both losses, and what the discriminator thinks of real and of drawn images, from a sequence of Reports."""
+def loss_curves(history: Sequence[Report], title: str = "Losses and discriminator outputs by epoch") -> Figure:
+    """Show both losses, and the discriminator's mean outputs for real and for generated images.
+
+    Args:
+        history: The reports of a training, one per epoch.
+        title: The figure's title.
+
+    Returns:
+        The figure, with two panels.
+    """
     figure, axes = new_figure(title, width=9, columns=2)
     _draw_game(axes, history)
     return figure
 
 
-def _draw_game(axes, history):
+def _draw_game(axes: Sequence[Axes], history: Sequence[Report]) -> None:
     left, right = axes
-    epochs = [report.epoch for report in history]
-    for i, (name, label) in enumerate((("d_loss", "discriminator"), ("g_loss", "generator"))):
-        left.plot(epochs, [getattr(r, name) for r in history], linestyle=DASHES[i], color=COLORS[i], label=label)
-    for i, (name, label) in enumerate((("d_real", "real, D(x)"), ("d_fake", "drawn, D(G(z))"))):
-        right.plot(epochs, [getattr(r, name) for r in history], linestyle=DASHES[i], color=COLORS[i], label=label)
+    losses = {"discriminator": [r.d_loss for r in history], "generator": [r.g_loss for r in history]}
+    outputs = {"real, D(x)": [r.d_real for r in history], "generated, D(G(z))": [r.d_fake for r in history]}
+    for axis, named in ((left, losses), (right, outputs)):
+        _draw_lines(axis, history, named)
+        axis.legend(frameon=False)
     right.axhline(0.5, color="0.6", linewidth=0.8)
-    left.set(xlabel="epoch", ylabel="loss (nats)")
-    right.set(xlabel="epoch", ylabel="probability of being real", ylim=(0, 1))
-    left.legend(frameon=False)
-    right.legend(frameon=False)
+    left.set_ylabel("loss (nats)")
+    right.set(ylabel="discriminator output", ylim=(0, 1))
 
 
-def prior_curves(history: Sequence, n_bits: int, title: str = "What the bits cost each prior, by epoch") -> Figure:
-    """The fitted prior's cost between that of a uniform, a product and a perfect model, from a sequence of Reports."""
+def _draw_lines(axis: Axes, history: Sequence[Report], named: dict[str, list[float]]) -> None:
+    for i, (name, values) in enumerate(named.items()):
+        axis.plot([report.epoch for report in history], values, linestyle=DASHES[i], color=COLORS[i], label=name)
+    axis.set_xlabel("epoch")
+
+
+def prior_curves(
+    history: Sequence[Report], n_bits: int, title: str = "Negative log-likelihood of the bits by epoch"
+) -> Figure:
+    """Compare the fitted prior with the uniform prior, the best product prior and the entropy of the data.
+
+    Args:
+        history: The reports of a training, one per epoch; epochs without a fit are left out.
+        n_bits: How many bits the prior has.
+        title: The figure's title.
+
+    Returns:
+        The figure.
+    """
     figure, axis = new_figure(title)
     _draw_prior(axis, history, n_bits)
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
-def _draw_prior(axis, history, n_bits):
+def _draw_prior(axis: Axes, history: Sequence[Report], n_bits: int) -> None:
     fitted = [report for report in history if not math.isnan(report.prior_cost)]
-    lines = {
-        "uniform": [n_bits * math.log(2)] * len(fitted),
-        "best product of Bernoullis": [r.bits_entropy + r.bits_correlation for r in fitted],
-        "the prior that was fitted": [r.prior_cost for r in fitted],
-        "a perfect model": [r.bits_entropy for r in fitted],
+    named = {
+        "uniform prior": [n_bits * math.log(2)] * len(fitted),
+        "best product prior": [r.bits_entropy + r.bits_correlation for r in fitted],
+        "fitted prior": [r.prior_cost for r in fitted],
+        "entropy of the data": [r.bits_entropy for r in fitted],
     }
-    for i, (name, costs) in enumerate(lines.items()):
-        axis.plot([r.epoch for r in fitted], costs, linestyle=DASHES[i], color=COLORS[i], label=name)
-    axis.set(xlabel="epoch", ylabel="cost of the bits (nats)")
+    _draw_lines(axis, fitted, named)
+    axis.set_ylabel("negative log-likelihood (nats)")
 
 
 def training_panel(
-    history: Sequence, images: torch.Tensor, title: str, told_of_images: str, n_bits: int | None = None
+    history: Sequence[Report], images: torch.Tensor, title: str, caption: str, n_bits: int | None = None
 ) -> Figure:
-    """A training at one glance, from a sequence of Reports: the game, and drawn images (N, 1, 28, 28) in [0, 1].
+    """Show a training so far: the curves of `loss_curves` and generated images below them.
 
-    The images stand below the curves in rows of sixteen, under the line `told_of_images`. With n_bits, the cost of the
-    bits is shown too, as soon as a prior was fitted to them. Places are fixed and not found by a layout, which takes
-    longer than the drawing: this is drawn again and again.
+    The positions are fixed, because computing a layout takes longer than rendering, and a live view renders this figure
+    again and again.
+
+    Args:
+        history: The reports of a training, one per epoch.
+        images: Generated images (N, 1, 28, 28) in [0, 1], shown in rows of sixteen.
+        title: The figure's title.
+        caption: A line of text above the images.
+        n_bits: How many bits the prior has, to show the curves of `prior_curves` too once the prior has been fitted.
+
+    Returns:
+        The figure.
     """
     with_prior = n_bits is not None and any(not math.isnan(report.prior_cost) for report in history)
-    columns = 3 if with_prior else 2
     rows = math.ceil(len(images) / 16)
     height = 3.2 + 0.6 * rows
     figure = Figure(figsize=(9.6, height))
     figure.suptitle(title, fontsize=11, y=1 - 0.1 / height, va="top")
     bottom, top = (0.6 * rows + 0.75) / height, 1 - 0.4 / height
     place = {"left": 0.06, "right": 0.99, "bottom": bottom, "top": top, "wspace": 0.28}
-    axes = figure.subplots(1, columns, gridspec_kw=place)
+    axes = figure.subplots(1, 3 if with_prior else 2, gridspec_kw=place)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     _draw_game(axes[:2], history)
-    if with_prior:
+    if n_bits is not None and with_prior:
         _draw_prior(axes[2], history, n_bits)
-        bottom, most = axes[2].get_ylim()
-        axes[2].set_ylim(bottom, most + 0.3 * (most - bottom))  # room for the names above the lines
-        names = ("uniform", "best product", "fitted prior", "perfect model")
+        low, high = axes[2].get_ylim()
+        axes[2].set_ylim(low, high + 0.3 * (high - low))  # room for the legend above the lines
         narrow = {"handlelength": 1.4, "columnspacing": 0.8, "handletextpad": 0.4, "borderaxespad": 0}
+        names = ("uniform", "best product", "fitted", "entropy of data")
         axes[2].legend(axes[2].lines, names, frameon=False, fontsize="small", ncols=2, loc="upper center", **narrow)
     for axis in axes:
         axis.set_xlim(history[0].epoch - 0.5, history[-1].epoch + 0.5)
@@ -336,20 +474,29 @@ def training_panel(
             line.set_marker("." if len(line.get_xdata()) == 1 else "")
     sheet = figure.add_axes((0, 0, 1, 0.6 * rows / height))
     _draw_sheet(sheet, images, 16)
-    sheet.set_title(told_of_images, fontsize=10)
+    sheet.set_title(caption, fontsize=10)
     return figure
 
 
 def save_gif(grids: Sequence[torch.Tensor], path: str | Path, columns: int = 8, milliseconds: int = 200) -> Path:
-    """Write an animated GIF, one frame for each batch of images (N, 1, 28, 28); the last one stays two seconds."""
-    from PIL import Image
+    """Write an animated GIF with one frame per batch of images; the last frame stays for two seconds.
+
+    Args:
+        grids: Batches of images (N, 1, 28, 28) in [0, 1].
+        path: The file to write.
+        columns: Images per row.
+        milliseconds: How long each other frame stays.
+
+    Returns:
+        The path of the file.
+    """
     from torchvision.utils import make_grid
 
     frames = []
     for images in grids:
         sheet = make_grid(1 - images, nrow=columns, padding=2, pad_value=1)[0]
-        frame = Image.fromarray(((sheet * 15).round() * 17).byte().numpy())  # 16 grays make a third of the file
-        frames.append(frame.resize((2 * frame.width, 2 * frame.height), Image.Resampling.NEAREST))
+        frame = PIL.Image.fromarray(((sheet * 15).round() * 17).byte().numpy())  # 16 grays: a third of the file
+        frames.append(frame.resize((2 * frame.width, 2 * frame.height), PIL.Image.Resampling.NEAREST))
     times = [milliseconds] * (len(frames) - 1) + [2000]
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0)
     return Path(path)

@@ -1,4 +1,4 @@
-"""Figures: the numbers behind each, and that it can be drawn, shown with its alternative text, and kept small."""
+"""Figures: the numbers in each, and that it renders, has an alternative text, and stays small."""
 
 import base64
 import functools
@@ -15,7 +15,7 @@ from PIL import Image
 import qaan_helpers as qh
 from qaan_helpers.lab import plots
 
-MOST_BYTES = 120_000  # of a picture in a notebook
+MAX_BYTES = 120_000  # of a picture in a notebook
 
 
 @functools.cache
@@ -28,8 +28,8 @@ def images():
     return real_digits()
 
 
-def born(n=8, states=16, seed=0):
-    """A distribution over codes, some of them, and an image for each."""
+def sampled(n=8, states=16, seed=0):
+    """A distribution over latent codes, some samples, and an image for each."""
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.ones(states))
     return p, qh.from_index(rng.integers(states, size=n), states.bit_length() - 1), real_digits()[:n]
@@ -44,20 +44,21 @@ HISTORY = [report(1), report(2, 4.5, 3.5, 1.25), report(3), report(4, 4.0, 3.25,
 FIGURES = {
     "digit_grid": lambda: plots.digit_grid(real_digits()[:64], "64 real digits"),
     "distributions": lambda: plots.distributions({"data": np.full(8, 1 / 8), "circuit": np.eye(8)[2]}, "Two of them"),
-    "cost_curves": lambda: plots.cost_curves({"cobyla": np.linspace(3, 1, 50)}, "Costs", floor=0.9, shaded=12),
-    "pair_tables": lambda: plots.pair_tables({"real": np.eye(4), "drawn": np.ones((4, 4))}, "Pairs", "nats"),
+    "cost_curves": lambda: plots.cost_curves({"cobyla": np.linspace(3, 1, 50)}, "Costs", entropy=0.9, shaded=12),
+    "pair_tables": lambda: plots.pair_tables({"real": np.eye(4), "generated": np.ones((4, 4))}, "Pairs", "nats"),
+    "pair_tables with a sign": lambda: plots.pair_tables({"bits": 0.5 - np.eye(4)[::-1]}, "Pairs", "correlation"),
     "loss_curves": lambda: plots.loss_curves(HISTORY),
     "prior_curves": lambda: plots.prior_curves(HISTORY, n_bits=6),
     "training_panel": lambda: plots.training_panel(HISTORY, real_digits()[:32], "Epoch 4", "32 digits", 6),
-    "labeled_digits": lambda: plots.labeled_digits(real_digits()[:18], ["0101"] * 18, "Labelled", 9, framed=[3]),
+    "labeled_digits": lambda: plots.labeled_digits(real_digits()[:18], ["0101"] * 18, "Labeled", 9, framed=[3]),
     "digit_and_others": lambda: plots.digit_and_others(real_digits()[0], "01", real_digits()[1:9], ["x"] * 8, "One"),
-    "distributions_and_digits": lambda: plots.distributions_and_digits({"circuit": born()}, "Born"),
+    "distributions_and_digits": lambda: plots.distributions_and_digits({"circuit": sampled()}, "A model"),
 }
 DIGITS_ONLY = ("digit_grid", "labeled_digits", "digit_and_others")
 
 
 def png(figure):
-    """The figure as a PNG; a warning (a missing glyph, a layout that fails) is an error."""
+    """The figure as a PNG; a warning (a missing glyph, a failing layout) is an error."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -75,13 +76,13 @@ def legend(axis):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_can_be_drawn_small_and_has_a_title(name):
+def test_every_figure_renders_to_a_small_file_and_has_a_title(name):
     figure = FIGURES[name]()
     assert isinstance(figure, Figure)
     assert figure.get_suptitle()
-    drawn = png(figure)
-    assert len(drawn) <= MOST_BYTES
-    assert len(set(Image.open(io.BytesIO(drawn)).convert("L").tobytes())) > 2  # not a blank sheet
+    rendered = png(figure)
+    assert len(rendered) <= MAX_BYTES
+    assert len(set(Image.open(io.BytesIO(rendered)).convert("L").tobytes())) > 2  # not a blank sheet
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name not in DIGITS_ONLY])
@@ -91,24 +92,28 @@ def test_every_axis_says_what_it_measures(name):
         assert axis.get_xlabel() or axis.get_label() == "<colorbar>"
 
 
-def test_figures_leave_pyplot_alone():
+def test_no_figure_uses_pyplot():
     before = plt.get_fignums()
     for figure in FIGURES.values():
         figure()
     assert plt.get_fignums() == before
 
 
-# Without colours
+# In grayscale
 
-MOST = len(plots.COLORS)  # series that a figure can tell apart
+MAX_SERIES = len(plots.COLORS)  # that a figure can distinguish
 FULL = {
-    "distributions": lambda: plots.distributions({f"model {i}": np.roll(born()[0], i) for i in range(MOST)}, "Many"),
-    "cost_curves": lambda: plots.cost_curves({f"run {i}": np.linspace(3, i / 9, 50) for i in range(MOST)}, "Many", 0.1),
+    "distributions": lambda: plots.distributions(
+        {f"model {i}": np.roll(sampled()[0], i) for i in range(MAX_SERIES)}, "Many"
+    ),
+    "cost_curves": lambda: plots.cost_curves(
+        {f"run {i}": np.linspace(3, i / 9, 50) for i in range(MAX_SERIES)}, "Many", 0.1
+    ),
 }
 
 
 def looks(axis):
-    """What tells each labelled series of an axes from others where there are no colours."""
+    """The look of each labeled series of an axes apart from its color."""
     for line in axis.lines:
         if not line.get_label().startswith("_"):
             yield (
@@ -123,25 +128,25 @@ def looks(axis):
 
 
 @pytest.mark.parametrize("figure", [*FIGURES.values(), *FULL.values()], ids=[*FIGURES, *(f"full {n}" for n in FULL)])
-def test_series_are_told_apart_without_colours(figure):
+def test_series_differ_in_grayscale(figure):
     for axis in figure().axes:
-        names, seen = zip(*looks(axis), strict=True) if list(looks(axis)) else ((), ())
-        assert len(set(map(str, seen))) == len(seen), names
+        series = list(looks(axis))
+        assert len({str(look) for _, look in series}) == len(series), [name for name, _ in series]
         for image in axis.images:
             grays = image.get_cmap()(np.linspace(0, 1, 50)) @ (0.299, 0.587, 0.114, 0)
             steps = np.diff(grays)
-            assert (steps > 0).all() or (steps < 0).all()  # more is lighter, or darker, all the way
+            assert (steps > 0).all() or (steps < 0).all()  # the lightness rises or falls monotonically
 
 
 @pytest.mark.parametrize("figure", [FIGURES["distributions"], FULL["distributions"]], ids=["two", "full"])
-def test_the_legend_of_distributions_lies_on_no_bar(figure):
-    drawn = figure()
-    drawn.draw_without_rendering()
-    (axis,) = drawn.axes
+def test_the_legend_of_distributions_covers_no_bar(figure):
+    figure = figure()
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
     names = axis.get_legend().get_window_extent()
     assert names.y0 >= axis.get_window_extent().y1  # above the axes,
-    assert names.y1 <= drawn._suptitle.get_window_extent().y0  # below the title,
-    assert names.x0 >= 0 and names.x1 <= drawn.bbox.x1  # and not cut off
+    assert names.y1 <= figure._suptitle.get_window_extent().y0  # below the title,
+    assert names.x0 >= 0 and names.x1 <= figure.bbox.x1  # and not cut off
 
 
 # Each one
@@ -160,14 +165,14 @@ def test_digit_grid_holds_every_image_in_its_place(images, n, columns, shape):
         assert np.allclose(sheet[top : top + 28, left : left + 28], images[i, 0])
     assert sheet.sum() == pytest.approx(images[:n].sum().item(), rel=1e-4)  # and nothing else
     assert axis.images[0].get_clim() == (0, 1)
-    assert axis.images[0].get_cmap()(0.0)[:3] == (1, 1, 1)  # paper is white, as nothing is 0
+    assert axis.images[0].get_cmap()(0.0)[:3] == (1, 1, 1)  # 0 is white
 
 
 def test_digit_grid_takes_images_that_carry_gradients(images):
     assert png(plots.digit_grid(images[:4].clone().requires_grad_()))
 
 
-def test_distributions_draw_a_bar_a_state_for_each_model():
+def test_distributions_have_a_bar_per_state_and_model():
     data, model = np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.4, 0.3, 0.2, 0.1])
     (axis,) = plots.distributions({"data": data, "circuit": model}, "title").axes
     bars = {container.get_label(): container for container in axis.containers}
@@ -180,35 +185,35 @@ def test_distributions_draw_a_bar_a_state_for_each_model():
     assert bars["data"][0].get_facecolor() != bars["circuit"][0].get_facecolor()
 
 
-def test_distributions_write_qubit_0_on_the_left():
+def test_states_are_labeled_with_qubit_0_on_the_left():
     (axis,) = plots.distributions({"data": np.full(8, 1 / 8)}, "title").axes
     labels = [text.get_text() for text in axis.get_xticklabels()]
     assert labels == ["000", "100", "010", "110", "001", "101", "011", "111"]
     assert labels == ["".join(map(str, row)) for row in qh.from_index(np.arange(8), 3)]
 
 
-def test_distributions_over_many_states_have_no_label_for_each():
+def test_many_states_have_no_label_each():
     (axis,) = plots.distributions({"data": np.full(64, 1 / 64)}, "title").axes
     assert len(axis.get_xticklabels()) < 20
 
 
-def test_cost_curves_show_what_was_tried_and_the_best_so_far():
+def test_cost_curves_show_every_evaluation_and_the_best_so_far():
     costs = np.array([3.0, 4.0, 2.0, 2.5, 1.0])
-    (axis,) = plots.cost_curves({"cobyla": costs, "spsa": costs + 1}, "title", floor=0.5, shaded=3).axes
+    (axis,) = plots.cost_curves({"cobyla": costs, "spsa": costs + 1}, "title", entropy=0.5, shaded=3).axes
     assert lines(axis)["cobyla"] == ([1, 2, 3, 4, 5], [3, 3, 2, 2, 1])
     assert lines(axis)["spsa"] == ([1, 2, 3, 4, 5], [4, 4, 3, 3, 2])
     dots = [line for line in axis.lines if line.get_marker() == "."]
     assert [list(line.get_ydata()) for line in dots] == [list(costs), list(costs + 1)]
-    assert set(lines(axis)["a perfect model"][1]) == {0.5}
+    assert set(lines(axis)["entropy of the data"][1]) == {0.5}
     assert [patch.get_label() for patch in axis.patches] == ["first simplex: 3 evaluations"]
     assert axis.patches[0].get_extents().width > 0
     assert axis.get_ylabel() == "cost (nats)"
     by_name = {line.get_label(): line for line in axis.lines}
     assert by_name["cobyla"].get_color() != by_name["spsa"].get_color()
-    assert by_name["cobyla"].get_linestyle() != by_name["spsa"].get_linestyle()  # readable in grey
+    assert by_name["cobyla"].get_linestyle() != by_name["spsa"].get_linestyle()  # legible in grayscale
 
 
-def test_cost_curves_without_floor_or_shade():
+def test_cost_curves_without_entropy_or_shade():
     (axis,) = plots.cost_curves({"adam": np.array([2.0, 1.0])}, "title", xlabel="step").axes
     assert legend(axis) == ["adam"]
     assert axis.get_xlabel() == "step"
@@ -217,9 +222,9 @@ def test_cost_curves_without_floor_or_shade():
 
 def test_pair_tables_share_one_scale_and_leave_the_diagonal_out():
     first = np.array([[9, 0.1, 0.2], [0.1, 9, 0.3], [0.2, 0.3, 9]])
-    figure = plots.pair_tables({"real": first, "drawn": 2 * first}, "title", "mutual information (nats)")
+    figure = plots.pair_tables({"real": first, "generated": 2 * first}, "title", "mutual information (nats)")
     left, right, bar = figure.axes
-    assert [left.get_title(), right.get_title()] == ["real", "drawn"]
+    assert [left.get_title(), right.get_title()] == ["real", "generated"]
     assert bar.get_ylabel() == "mutual information (nats)"
     for axis, table in ((left, first), (right, 2 * first)):
         shown = np.ma.filled(axis.images[0].get_array(), np.nan)
@@ -230,15 +235,18 @@ def test_pair_tables_share_one_scale_and_leave_the_diagonal_out():
         assert axis.images[0].get_cmap().name == "cividis"
 
 
-def test_pair_tables_with_a_sign_share_one_scale_around_0():
+def test_pair_tables_with_a_sign_share_a_diverging_scale_centered_on_0():
     named = {"bits": np.array([[1, -0.4], [-0.4, 1]]), "shuffled": np.array([[1, 0.1], [0.1, 1]])}
     for axis in plots.pair_tables(named, "title", "correlation").axes[:2]:
         assert axis.images[0].get_clim() == pytest.approx((-0.4, 0.4))
+        red, _, blue = (axis.images[0].get_cmap()(np.linspace(0, 1, 101))[:, i] for i in range(3))
+        assert (red[:48] < blue[:48] - 0.05).all() and (red[53:] > blue[53:] + 0.05).all()  # blue, orange
+        assert abs(red[50] - blue[50]) < 0.02  # and gray at 0
 
 
-def test_pair_tables_show_where_a_code_is_cut():
+def test_white_lines_show_where_a_code_is_cut():
     table = np.eye(16) + 0.5
-    cut, whole = (plots.pair_tables({"real": table}, "title", "nats", **way).axes[0] for way in ({"cut": 8}, {}))
+    cut, whole = (plots.pair_tables({"real": table}, "title", "nats", cut).axes[0] for cut in (8, None))
     assert not whole.lines and [line.get_color() for line in cut.lines] == ["white", "white"]
     across, down = cut.lines
     assert set(across.get_ydata()) == set(down.get_xdata()) == {7.5}
@@ -249,34 +257,34 @@ def test_pair_tables_of_one_table():
     assert len(plots.pair_tables({"real": np.eye(3) + 0.5}, "title", "nats").axes) == 2  # the table and its scale
 
 
-def test_loss_curves_show_both_losses_and_both_verdicts():
+def test_loss_curves_show_both_losses_and_both_discriminator_outputs():
     left, right = plots.loss_curves(HISTORY).axes
     assert lines(left) == {
         "discriminator": ([1, 2, 3, 4], [2, 3, 4, 5]),
         "generator": ([1, 2, 3, 4], [3, 4, 5, 6]),
     }
-    verdicts = lines(right)
-    assert verdicts["real, D(x)"] == ([1, 2, 3, 4], [0.6] * 4)
-    assert verdicts["drawn, D(G(z))"] == ([1, 2, 3, 4], [0.3] * 4)
+    outputs = lines(right)
+    assert outputs["real, D(x)"] == ([1, 2, 3, 4], [0.6] * 4)
+    assert outputs["generated, D(G(z))"] == ([1, 2, 3, 4], [0.3] * 4)
     assert right.get_ylim() == (0, 1)
 
 
 def test_prior_curves_show_the_fitted_epochs_between_their_bounds():
     (axis,) = plots.prior_curves(HISTORY, n_bits=6).axes
     shown = lines(axis)
-    assert shown["the prior that was fitted"] == ([2, 4], [4.5, 4.0])
-    assert shown["a perfect model"] == ([2, 4], [3.5, 3.25])
-    assert shown["best product of Bernoullis"] == ([2, 4], [4.75, 4.75])
-    assert shown["uniform"][1] == pytest.approx([6 * math.log(2)] * 2)
+    assert shown["fitted prior"] == ([2, 4], [4.5, 4.0])
+    assert shown["entropy of the data"] == ([2, 4], [3.5, 3.25])
+    assert shown["best product prior"] == ([2, 4], [4.75, 4.75])
+    assert shown["uniform prior"][1] == pytest.approx([6 * math.log(2)] * 2)
     assert sorted(legend(axis)) == sorted(shown)
 
 
-def test_prior_curves_of_a_history_without_fits_can_be_drawn():
+def test_prior_curves_of_a_history_without_fits_render():
     assert png(plots.prior_curves([report(1)], n_bits=6))
 
 
 def cells(axis, n, columns):
-    """The digits that labelled cells hold, cut from their sheet."""
+    """The images of labeled cells, cut from their sheet."""
     (sheet,) = [image.get_array() for image in axis.images]
     width, height = plots.CELL
     corners = [(height * (i // columns) + 2, width * (i % columns) + 3) for i in range(n)]
@@ -287,7 +295,7 @@ def texts(axis):
     return [text.get_text() for text in axis.texts]
 
 
-def test_few_greys_are_hardly_seen_and_make_a_smaller_file(images):
+def test_few_grays_change_little_and_make_a_smaller_file(images):
     many, few = (plots.digit_grid(images[:64], "digits", grays=grays) for grays in (256, 16))
     one, other = (figure.axes[0].images[0].get_array() for figure in (many, few))
     assert len(np.unique(other)) <= 16 and np.abs(one - other).max() <= 0.5 / 15 + 1e-6
@@ -300,11 +308,11 @@ def test_code_label_reads_bit_0_first_in_groups_of_four():
     assert plots.code_label(np.array([1, 0] * 5, dtype=bool)) == "1010 1010\n10"
 
 
-def test_labelled_digits_stand_above_their_labels_and_some_in_frames(images):
+def test_labeled_digits_are_above_their_labels_and_some_are_framed(images):
     labels = [f"digit {i}" for i in range(7)]
     (axis,) = plots.labeled_digits(images[:7], labels, "title", columns=3, framed=[4]).axes
-    sheet, found = cells(axis, 7, 3)
-    assert all(np.allclose(cell, images[i, 0]) for i, cell in enumerate(found))
+    sheet, shown = cells(axis, 7, 3)
+    assert all(np.allclose(cell, images[i, 0]) for i, cell in enumerate(shown))
     assert sheet.sum() == pytest.approx(images[:7].sum().item(), rel=1e-4)
     assert texts(axis) == labels
     assert [text.get_weight() for text in axis.texts] == ["bold" if i == 4 else "normal" for i in range(7)]
@@ -314,7 +322,7 @@ def test_labelled_digits_stand_above_their_labels_and_some_in_frames(images):
     assert frame.get_y() + frame.get_height() < axis.texts[4].get_position()[1]  # and not through its label
 
 
-def test_labelled_digits_need_a_label_each(images):
+def test_labeled_digits_need_a_label_each(images):
     with pytest.raises(ValueError, match="zip"):
         plots.labeled_digits(images[:3], ["a", "b"])
 
@@ -326,14 +334,14 @@ def test_digit_and_others_shows_the_one_large(images):
     assert (texts(big), texts(small)) == (["me"], list("abcde"))
     assert len(small.patches) == 1
     across = {axis: axis.get_window_extent().width / np.ptp(axis.get_xlim()) for axis in (big, small)}
-    assert across[big] > 1.4 * across[small]  # screen dots for a dot of the digit
+    assert across[big] > 1.4 * across[small]  # screen pixels per pixel of the digit
 
 
-def test_distributions_and_digits_put_rings_on_the_bars_of_the_codes_below():
-    named = {"before": born(6, 8, seed=1), "after": born(6, 8, seed=2)}
+def test_rings_mark_the_bars_of_the_sampled_codes():
+    named = {"before": sampled(6, 8, seed=1), "after": sampled(6, 8, seed=2)}
     figure = plots.distributions_and_digits(named, "title", top=0.9, columns=3)
     for (p, codes, digits), axis, below in zip(named.values(), figure.axes[::2], figure.axes[1::2], strict=True):
-        (bars,) = [drawn for drawn in axis.collections if drawn.get_label() == "chance of each code"]
+        (bars,) = [bars for bars in axis.collections if bars.get_label() == "probability of each code"]
         (shape,) = bars.get_paths()
         for state, height in enumerate(p):
             for x in (state - 0.45, state + 0.45):
@@ -341,31 +349,31 @@ def test_distributions_and_digits_put_rings_on_the_bars_of_the_codes_below():
         assert not shape.contains_points([(-0.55, 1e-9), (7.55, 1e-9)]).any()
         shown = lines(axis)
         states = qh.to_index(codes)
-        assert shown["drawn below"] == (states.tolist(), p[states].tolist())
-        assert set(shown["if all were alike"][1]) == {1 / 8}
+        assert shown["sampled codes, shown below"] == (states.tolist(), p[states].tolist())
+        assert set(shown["uniform distribution"][1]) == {1 / 8}
         assert axis.get_ylim() == pytest.approx((0, 0.99))
         assert texts(below) == [plots.code_label(code) for code in codes]
         assert all(np.allclose(cell, digits[i, 0]) for i, cell in enumerate(cells(below, 6, 3)[1]))
     assert {"before", "after"} <= {text.get_text() for text in figure.texts}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        *("chance of each code", "if all were alike", "drawn below")
+        *("probability of each code", "uniform distribution", "sampled codes, shown below")
     ]
 
 
-def test_distributions_and_digits_share_a_scale_that_holds_the_highest():
-    low, high = (np.full(8, 1 / 8), *born(4, 8)[1:]), (np.eye(8)[3], *born(4, 8)[1:])
+def test_distributions_and_digits_share_a_scale_up_to_the_highest():
+    low, high = (np.full(8, 1 / 8), *sampled(4, 8)[1:]), (np.eye(8)[3], *sampled(4, 8)[1:])
     figure = plots.distributions_and_digits({"low": low, "high": high}, "title", top=0.2, columns=4)
     assert [axis.get_ylim() for axis in figure.axes[::2]] == [pytest.approx((0, 1.1))] * 2
 
 
-def test_a_png_keeps_the_figures_size_or_is_cut_to_what_is_drawn(images):
+def test_a_picture_keeps_the_figures_size_or_has_its_margins_cropped(images):
     figure = plots.digit_and_others(images[0], "me", images[1:6], list("abcde"), "title")
-    whole = plots.to_png(figure, tight=False)
-    with Image.open(io.BytesIO(whole)) as drawn:
-        assert drawn.size == tuple(round(100 * inches) for inches in figure.get_size_inches())
-        assert plots.png_width(whole) == drawn.width
-    with Image.open(io.BytesIO(plots.to_png(figure))) as cut:
-        assert cut.width < drawn.width + 25
+    whole = plots.picture(figure, "A digit.", tight=False)
+    with Image.open(io.BytesIO(whole.data)) as png:
+        assert png.size == tuple(round(100 * inches) for inches in figure.get_size_inches())
+        assert whole.width == png.width
+    with Image.open(io.BytesIO(plots.picture(figure, "A digit.").data)) as cropped:
+        assert cropped.width < png.width + 25
 
 
 # In a notebook, and in a file
@@ -373,31 +381,31 @@ def test_a_png_keeps_the_figures_size_or_is_cut_to_what_is_drawn(images):
 
 def test_show_gives_a_small_png_with_its_alternative_text(images, monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr(plots, "display", shown.append)
     alt = "Sixty-four real digits in four rows."
     plots.show(plots.digit_grid(images[:64], "real digits"), alt)
     (output,) = shown
     data, metadata = output._repr_mimebundle_()  # what a notebook stores
     picture = base64.b64decode(data["image/png"])
-    assert len(picture) <= MOST_BYTES
-    with Image.open(io.BytesIO(picture)) as drawn:
-        assert drawn.format == "PNG"
+    assert len(picture) <= MAX_BYTES
+    with Image.open(io.BytesIO(picture)) as image:
+        assert image.format == "PNG"
         assert metadata["image/png"]["alt"] == alt
-        assert metadata["image/png"]["width"] == drawn.width
+        assert metadata["image/png"]["width"] == image.width
 
 
-def test_show_stamps_a_figure_below_its_right_end(images, monkeypatch):
+def test_show_prints_the_provenance_below_the_figures_right_end(images, monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
-    plain, stamped = (plots.digit_grid(images[:16], "digits") for _ in range(2))
+    monkeypatch.setattr(plots, "display", shown.append)
+    plain, labeled = (plots.digit_grid(images[:16], "digits") for _ in range(2))
     plots.show(plain, "Digits.")
-    plots.show(stamped, "Digits.", provenance=qh.Shots(2000))
+    plots.show(labeled, "Digits.", provenance=qh.Shots(2000))
     heights = [int.from_bytes(output.data[20:24], "big") for output in shown]
     assert heights[1] > heights[0] + 5
-    assert [text.get_text() for text in stamped.texts][-1] == "2,000 shots on Aer"
+    assert [text.get_text() for text in labeled.texts][-1] == "2,000 shots on Aer"
 
 
-def test_a_gif_has_a_frame_for_each_batch_and_rests_on_the_last(images, tmp_path):
+def test_a_gif_has_a_frame_per_batch_and_stops_at_the_last(images, tmp_path):
     grids = [images[8 * i : 8 * i + 8] for i in range(5)]
     path = plots.save_gif(grids, tmp_path / "progress.gif", columns=4, milliseconds=120)
     assert path == tmp_path / "progress.gif"
@@ -412,9 +420,9 @@ def test_a_gif_has_a_frame_for_each_batch_and_rests_on_the_last(images, tmp_path
             frames.append(np.asarray(gif.convert("L")) / 255)
     assert durations == [120, 120, 120, 120, 2000]
     for frame, grid in zip(frames, grids, strict=True):
-        assert frame.shape == (2 * (2 * 30 + 2), 2 * (4 * 30 + 2))  # twice the size, two dots between images
+        assert frame.shape == (2 * (2 * 30 + 2), 2 * (4 * 30 + 2))  # twice the size, two pixels between images
         first = frame[4:60:2, 4:60:2]
-        assert np.abs(first - (1 - grid[0, 0].numpy())).max() < 0.04  # ink on paper, in 16 grays
+        assert np.abs(first - (1 - grid[0, 0].numpy())).max() < 0.04  # black on white, in 16 grays
     assert not np.array_equal(frames[0], frames[-1])
     assert len(np.unique(frames)) <= 16
 

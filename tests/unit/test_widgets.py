@@ -1,4 +1,4 @@
-"""The playground: each control moved in Python, and what then stands in the state, in the picture and in its words."""
+"""The playground: each control is moved in Python, and state, figure and text are checked."""
 
 import base64
 import io
@@ -11,6 +11,7 @@ from PIL import Image
 
 import qaan_helpers as qh
 from qaan_helpers.evaluation.metrics import classify
+from qaan_helpers.gan import storage
 from qaan_helpers.gan.storage import bundled_names
 from qaan_helpers.lab import plots, widgets
 
@@ -24,7 +25,7 @@ def made():
 
 @pytest.fixture
 def play(made):
-    """The playground as it is when it was just made."""
+    """The playground in its initial state."""
     made.circuit.seed = 0
     if made.choice.value == made.choice.options[0]:
         made._follow()
@@ -35,7 +36,7 @@ def play(made):
 
 @pytest.fixture(scope="module")
 def uniform():
-    """The name of a model that comes along without a circuit."""
+    """The name of a bundled model without a circuit."""
     return next(n for n in bundled_names() if type(qh.QAAN.load(qh.bundled(n)).prior).__name__ == "UniformPrior")
 
 
@@ -44,7 +45,7 @@ def pictures(play, *names):
 
 
 def every(widget):
-    """A widget and all those in it."""
+    """A widget and all widgets in it."""
     yield widget
     for child in getattr(widget, "children", ()):
         yield from every(child)
@@ -52,7 +53,7 @@ def every(widget):
 
 def controls(play):
     kinds = (ipw.ToggleButton, ipw.Button, ipw.FloatSlider, ipw.Dropdown, ipw.Text)
-    return [w for name in PANELS for w in every(getattr(play, name).box) if isinstance(w, kinds)]
+    return [w for name in PANELS for w in every(getattr(play, name)) if isinstance(w, kinds)]
 
 
 # The models
@@ -60,10 +61,10 @@ def controls(play):
 
 def test_all_bundled_models_are_there_and_one_with_a_circuit_is_first(play):
     assert sorted(play.choice.options) == bundled_names()
-    assert play.trained_angles is not None and widgets.circuit_of(play.gan.prior) is not None
+    assert len(play.trained_angles) and play.qcbm is not None
 
 
-def test_a_model_with_a_circuit_goes_before_those_without(tmp_path, monkeypatch):
+def test_a_model_with_a_circuit_precedes_those_without(tmp_path, monkeypatch):
     for name, prior in {"a": qh.UniformPrior(2), "b": qh.QCBMPrior(2, layers=1), "c": qh.UniformPrior(2)}.items():
         qh.QAAN(prior, "cpu").save(tmp_path / name)
     monkeypatch.setattr(storage, "BUNDLED", tmp_path)
@@ -73,15 +74,15 @@ def test_a_model_with_a_circuit_goes_before_those_without(tmp_path, monkeypatch)
 def test_every_picture_is_a_small_png_and_every_text_a_sentence(play):
     for name in PANELS:
         panel = getattr(play, name)
-        with Image.open(io.BytesIO(panel.picture.value)) as drawn:
-            assert drawn.format == "PNG" and panel.picture.layout.width == f"{drawn.width}px"
-            assert drawn.width <= 900
+        with Image.open(io.BytesIO(panel.picture.value)) as image:
+            assert image.format == "PNG" and panel.picture.layout.width == f"{image.width}px"
+            assert image.width <= 900
         assert len(panel.picture.value) <= 120_000
         _, text = panel.figure()
         assert text.endswith(".") and panel.caption.value == f"<p>{text}</p>"
 
 
-def test_another_model_moves_all_panels(play):
+def test_another_model_changes_all_panels(play):
     before = pictures(play)
     play.choice.value = other = play.choice.options[1]
     assert not set(before) & set(pictures(play))
@@ -92,7 +93,7 @@ def test_another_model_moves_all_panels(play):
     assert pictures(play, "model", "bits", "morph", "circuit") == [before[i] for i in (0, 1, 3, 2)]
 
 
-def test_a_model_is_drawn_code_by_code(play):
+def test_the_model_panel_shows_the_image_of_every_code(play):
     figure, text = play.model.figure()
     n = play.gan.prior.latent_dim
     assert n == 8 and f"{2**n} codes" in text
@@ -106,7 +107,7 @@ def test_a_playground_takes_runs_of_other_sizes_and_priors(tmp_path, made):
         "four bits": qh.QCBMPrior(4, layers=1),
         "two bases": qh.QCBMPrior(2, layers=1, bases="zt"),
         "mixed": qh.MixedPrior(qh.QCBMPrior(3, layers=1)),
-        "scrambled": qh.ScrambledPrior(qh.QCBMPrior(3, layers=1)),  # no code is the one that its circuit draws
+        "scrambled": qh.ScrambledPrior(qh.QCBMPrior(3, layers=1)),  # relabels the codes of its circuit
         "machine": qh.RBMPrior(3),
         "one": qh.UniformPrior(1),
     }
@@ -118,29 +119,29 @@ def test_a_playground_takes_runs_of_other_sizes_and_priors(tmp_path, made):
         play.choice.value = str(tmp_path / name)
         assert len(play.bits.switches) == len(play.code) == prior.latent_dim
         play.bits.switches[-1].value = not play.bits.switches[-1].value
-        play.morph.t.value, play.circuit.knob.value = 0.3, 0.5
-        play.circuit.again.click()
-        circuit = widgets.circuit_of(play.gan.prior)
-        assert play.circuit.knob.disabled == (name in ("scrambled", "machine", "one")) == (circuit is None)
+        play.morph.t.value, play.circuit.scale.value = 0.3, 0.5
+        play.circuit.resample.click()
+        circuit = play.qcbm
+        assert play.circuit.scale.disabled == (name in ("scrambled", "machine", "one")) == (circuit is None)
         if circuit:
             assert circuit.angles == pytest.approx(0.5 * play.trained_angles)
             names = [label for label, _ in play.circuit.angle.options]
             assert len(names) == circuit.circuit.num_parameters and names[0] == "θ[0]: RX on qubit 0"
 
 
-def test_more_codes_than_fit_are_drawn_from_the_prior(tmp_path):
+def test_of_too_many_codes_some_are_sampled_from_the_prior(tmp_path):
     qh.QAAN(qh.UniformPrior(9), "cpu").save(tmp_path)
     play = widgets.Playground(tmp_path)
     figure, text = play.model.figure()
-    assert f"{widgets.MAPPED} codes that its prior drew" in text
+    assert f"{widgets.MAX_IMAGES} codes sampled from its prior" in text
     assert figure.axes[0].images[0].get_array().shape == (480, 480)
 
 
 def test_a_folder_without_a_run_and_too_many_bits_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no checkpoint"):
+    with pytest.raises(ValueError, match="holds no save"):
         widgets.Playground(tmp_path)
     qh.QAAN(qh.UniformPrior(17), "cpu").save(tmp_path)
-    with pytest.raises(ValueError, match="has 17 bits; the playground shows 16 at most"):
+    with pytest.raises(ValueError, match="shows models of at most 16 bits; .* has 17"):
         widgets.Playground(tmp_path)
 
 
@@ -159,7 +160,7 @@ def test_a_switch_flips_its_bit_and_no_other(play):
         assert set(play.code) <= {0, 1} and play.code.dtype == np.uint8
 
 
-def test_the_picture_is_of_the_code_and_of_each_neighbour(play):
+def test_the_figure_shows_the_code_and_each_neighbor(play):
     play.bits.choose(np.array([1, 0, 0, 1, 1, 0, 1, 0]))
     (big, small), text = play.bits.figure()[0].axes, play.bits.figure()[1]
     images = play.images(widgets.with_flips(play.code))
@@ -169,117 +170,120 @@ def test_the_picture_is_of_the_code_and_of_each_neighbour(play):
     labels = [t.get_text() for t in small.texts]
     assert labels[0] == "bit 0 → 0" and labels[7] == "bit 7 → 1"
     digits, _ = classify(images)
-    assert f"Code 1001 1010 draws what the classifier takes for a {digits[0]}" in text
-    assert f"bit 7 → 1 a {digits[8]}." in text
+    assert f"Classifier label of code 1001 1010: {digits[0]} (" in text
+    assert f"bit 7 → 1 gives {digits[8]}." in text
 
 
-def test_any_code_is_one_that_the_prior_draws(play):
-    seen = set()
+def test_a_random_code_is_a_sample_of_the_prior(play):
+    sampled = set()
     for _ in range(3):
-        play.bits.any.click()
+        play.bits.random_code.click()
         assert [s.value for s in play.bits.switches] == play.code.astype(bool).tolist()
-        seen.add(tuple(play.code))
-    assert len(seen) > 1
+        sampled.add(tuple(play.code))
+    assert len(sampled) > 1
 
 
-def test_the_code_at_the_start_is_a_clear_one(play):
-    digits, sure = classify(play.images(play.code[None]))
-    assert digits.item() in play.gan.digits and sure.item() > 0.95
+def test_the_initial_code_is_a_clear_one(play):
+    digits, confidence = classify(play.images(play.code[None]))
+    assert digits.item() in play.gan.digits and confidence.item() > 0.95
 
 
 # The circuit
 
 
-def test_the_knob_scales_all_angles_and_at_zero_every_code_is_alike(play):
-    circuit, (picture,) = widgets.circuit_of(play.gan.prior), pictures(play, "circuit")
+def test_the_first_slider_scales_all_angles_and_at_zero_all_codes_are_equally_likely(play):
+    circuit, (picture,) = play.qcbm, pictures(play, "circuit")
     assert circuit.angles == pytest.approx(play.trained_angles)
-    play.circuit.knob.value = 0.5
+    play.circuit.scale.value = 0.5
     assert circuit.angles == pytest.approx(play.trained_angles / 2)
     assert pictures(play, "circuit") != [picture]
     assert "0.50 times the trained angles (exact amplitudes on Aer)" in play.circuit.caption.value
-    play.circuit.knob.value = 0
+    play.circuit.scale.value = 0
     assert np.allclose(play.gan.prior.probabilities(), 1 / 256)
     assert "all angles 0" in play.circuit.caption.value and "equally likely" in play.circuit.caption.value
 
 
-def test_one_angle_is_turned_on_top_and_remembered(play):
-    circuit, panel = widgets.circuit_of(play.gan.prior), play.circuit
-    assert panel.angle.value == 8 and panel.angle.options[8] == ("θ[8]: RZ on qubit 0", 8)  # the first that moves
+def test_a_rotation_of_one_angle_is_added_and_remembered(play):
+    circuit, panel = play.qcbm, play.circuit
+    assert panel.angle.value == 8 and panel.angle.options[8] == ("θ[8]: RZ on qubit 0", 8)  # the first with an effect
     (picture,) = pictures(play, "circuit")
-    panel.turn.value = 1.5
+    panel.rotation.value = 1.5
     assert pictures(play, "circuit") != [picture]
     panel.angle.value = 20
-    assert panel.turn.value == 0
-    panel.turn.value = -0.5
-    panel.knob.value = 0.25
-    turned = circuit.angles - 0.25 * play.trained_angles
-    assert np.flatnonzero(abs(turned) > 1e-12).tolist() == [8, 20]
-    assert turned[[8, 20]] == pytest.approx([1.5, -0.5])
-    assert "2 of them turned" in panel.caption.value
+    assert panel.rotation.value == 0
+    panel.rotation.value = -0.5
+    panel.scale.value = 0.25
+    rotations = circuit.angles - 0.25 * play.trained_angles
+    assert np.flatnonzero(abs(rotations) > 1e-12).tolist() == [8, 20]
+    assert rotations[[8, 20]] == pytest.approx([1.5, -0.5])
+    assert "2 of them rotated" in panel.caption.value
     panel.angle.value = 8
-    assert panel.turn.value == 1.5
-    panel.turn.value = 4.4e-16  # what a browser makes of a slider's 0
-    assert "1 of them turned" in panel.caption.value
-    panel.back.click()
-    assert (panel.knob.value, panel.turn.value) == (1, 0)
+    assert panel.rotation.value == 1.5
+    panel.rotation.value = 4.4e-16  # what a browser returns for a slider's 0
+    assert "1 of them rotated" in panel.caption.value
+    panel.restore.click()
+    assert (panel.scale.value, panel.rotation.value) == (1, 0)
     assert circuit.angles == pytest.approx(play.trained_angles)
     assert pictures(play, "circuit") == [picture]
 
 
-def test_an_idle_angle_moves_nothing(play):
+def test_an_angle_without_effect_changes_nothing(play):
     play.circuit.angle.value = 0
     before = play.gan.prior.probabilities()
-    play.circuit.turn.value = 2
+    play.circuit.rotation.value = 2
     assert np.allclose(play.gan.prior.probabilities(), before)
 
 
-def bars_stand_for(axis, p):
+def bars_show(axis, p):
     (shape,) = axis.collections[0].get_paths()
-    just_under, just_over = (np.stack([np.arange(len(p)), share * p], axis=1) for share in (0.99, 1.01))
+    just_under, just_over = (np.stack([np.arange(len(p)), factor * p], axis=1) for factor in (0.99, 1.01))
     return shape.contains_points(just_under).all() and not shape.contains_points(just_over).any()
 
 
-def test_the_picture_is_of_the_distribution_and_of_codes_drawn_from_it(play):
-    play.circuit.knob.value = 0.5
+def test_the_figure_shows_the_distribution_and_codes_sampled_from_it(play):
+    play.circuit.scale.value = 0.5
     axis, digits = play.circuit.figure()[0].axes
-    assert bars_stand_for(axis, play.gan.prior.probabilities())
+    assert bars_show(axis, play.gan.prior.probabilities())
     codes = [widgets.read_code(text.get_text(), 8) for text in digits.texts]
-    drawn = next(line for line in axis.lines if line.get_label() == "drawn below")
-    assert drawn.get_xdata().tolist() == qh.to_index(np.array(codes)).tolist() and len(codes) == widgets.DRAWN
+    sampled = next(line for line in axis.lines if line.get_label() == "sampled codes, shown below")
+    assert sampled.get_xdata().tolist() == qh.to_index(np.array(codes)).tolist() and len(codes) == widgets.N_SAMPLES
     assert np.allclose(digits.images[0].get_array()[2:30, 3:31], play.images(codes[0][None])[0, 0])
 
 
-def test_others_are_drawn_from_the_same_distribution(play):
+def test_other_codes_are_sampled_from_the_same_distribution(play):
     def labels():
         return [text.get_text() for text in play.circuit.figure()[0].axes[1].texts]
 
     first, p = labels(), play.gan.prior.probabilities()
     assert labels() == first
-    play.circuit.again.click()
+    play.circuit.resample.click()
     assert labels() != first and np.array_equal(play.gan.prior.probabilities(), p)
 
 
-def test_a_model_without_a_circuit_says_so_and_is_flat(play, uniform):
-    play.circuit.knob.value = 0.5
+def test_a_model_without_a_circuit_says_so_and_shows_a_flat_distribution(play, uniform):
+    play.circuit.scale.value = 0.5
     play.choice.value = uniform
     panel = play.circuit
-    assert all(control.disabled for control in (panel.knob, panel.angle, panel.turn, panel.back))
-    assert not panel.again.disabled and panel.angle.options == ()
-    assert f"{uniform} has no circuit to turn" in panel.caption.value and "equally likely" in panel.caption.value
-    assert bars_stand_for(panel.figure()[0].axes[0], np.full(256, 1 / 256))
-    panel.knob.value, panel.turn.value = 0.1, 1
-    panel.back.click()
+    assert all(control.disabled for control in (panel.scale, panel.angle, panel.rotation, panel.restore))
+    assert not panel.resample.disabled and panel.angle.options == ()
+    assert (
+        f"{uniform} has no circuit; it has a uniform prior." in panel.caption.value
+        and "equally likely" in panel.caption.value
+    )
+    assert bars_show(panel.figure()[0].axes[0], np.full(256, 1 / 256))
+    panel.scale.value, panel.rotation.value = 0.1, 1
+    panel.restore.click()
     play.choice.value = play.choice.options[0]
-    assert not panel.knob.disabled and panel.knob.value == 1
-    highest = play.gan.prior.probabilities().max()  # the scale is that of the trained angles, wherever the knob was
+    assert not panel.scale.disabled and panel.scale.value == 1
+    highest = play.gan.prior.probabilities().max()  # the axis fits the trained angles, at any position of the slider
     assert panel.figure()[0].axes[0].get_ylim()[1] == pytest.approx(1.1 * highest)
-    assert widgets.circuit_of(play.gan.prior).angles == pytest.approx(play.trained_angles)
+    assert play.qcbm.angles == pytest.approx(play.trained_angles)
 
 
-# The walk
+# The interpolation
 
 
-def test_the_walk_ends_at_the_codes_and_its_middle_is_their_mean(play):
+def test_the_interpolation_ends_at_the_codes_and_its_middle_is_their_mean(play):
     start, end = np.array([0, 1] * 4), np.array([1, 1] * 4)
     play.morph.choose(start, end)
     for t, latents in ((0, 2 * start - 1), (1, 2 * end - 1), (0.5, (start + end) - 1)):
@@ -290,29 +294,30 @@ def test_the_walk_ends_at_the_codes_and_its_middle_is_their_mean(play):
         assert np.allclose(big.images[0].get_array(), expected, atol=1e-5)
         assert pictures(play, "morph") != [picture]
         bold = [text.get_text() for text in strip.texts if text.get_weight() == "bold"]
-        assert bold == [f"t = {t:.1f}"] and len(strip.texts) == widgets.FRAMES
+        assert bold == [f"t = {t:.1f}"] and len(strip.texts) == widgets.N_FRAMES
     assert "4 bits differ" in play.morph.caption.value
 
 
 @pytest.mark.parametrize("text", ["", "0101", "01010102", "010101011", "<b>0101</b>", "٠١٠١٠١٠١"])
-def test_what_is_no_code_is_named_and_changes_nothing(play, text):
+def test_an_invalid_code_is_named_and_changes_nothing(play, text):
     play.morph.choose([0] * 8, [1] * 8)
     (picture,) = pictures(play, "morph")
     play.morph.end.value = text
     assert pictures(play, "morph") == [picture]
-    assert "is no code of 8 bits, each 0 or 1: to stays as it was." in play.morph.caption.value
+    assert "A code must have 8 bits, each 0 or 1; got" in play.morph.caption.value
+    assert "The field “to” keeps its last code." in play.morph.caption.value
     assert "<b>" not in play.morph.caption.value
     play.morph.end.value = "1111 0000"
     assert play.morph.ends.tolist() == [[0] * 8, [1, 1, 1, 1, 0, 0, 0, 0]]
-    assert "no code" not in play.morph.caption.value
+    assert "must have" not in play.morph.caption.value
 
 
-def test_the_walk_starts_at_my_code_or_anywhere(play):
+def test_the_interpolation_starts_at_my_code_or_at_a_sample(play):
     play.bits.choose(np.array([1, 1, 1, 0, 0, 0, 1, 1]))
     end = play.morph.ends[1].copy()
-    play.morph.mine.click()
+    play.morph.from_bits.click()
     assert play.morph.ends.tolist() == [[1, 1, 1, 0, 0, 0, 1, 1], end.tolist()]
-    play.morph.pair.click()
+    play.morph.random_codes.click()
     assert [widgets.read_code(play.morph.start.value, 8).tolist(), play.morph.end.value] == [
         *(play.morph.ends[0].tolist(), widgets.one_line(play.morph.ends[1]))
     ]
@@ -321,7 +326,7 @@ def test_the_walk_starts_at_my_code_or_anywhere(play):
 # All of them
 
 
-def test_moves_in_any_order_leave_state_and_pictures_in_step(play):
+def test_moves_in_any_order_keep_state_and_figures_consistent(play):
     rng = np.random.default_rng(0)
     for _ in range(30):
         movable = [control for control in controls(play) if not control.disabled]
@@ -337,34 +342,33 @@ def test_moves_in_any_order_leave_state_and_pictures_in_step(play):
         else:
             control.index = int(rng.integers(len(control.options)))
     assert [switch.value for switch in play.bits.switches] == play.code.astype(bool).tolist()
-    circuit, trained = widgets.circuit_of(play.gan.prior), play.trained_angles
+    circuit, trained = play.qcbm, play.trained_angles
     if circuit:
-        assert circuit.angles == pytest.approx(play.circuit.knob.value * trained + play.circuit.turns)
+        assert circuit.angles == pytest.approx(play.circuit.scale.value * trained + play.circuit.rotations)
     shown = pictures(play, "bits", "circuit", "morph")
     for name in ("bits", "circuit", "morph"):
         getattr(play, name).refresh()
-    assert pictures(play, "bits", "circuit", "morph") == shown  # nothing was left to draw
+    assert pictures(play, "bits", "circuit", "morph") == shown  # the figures were up to date
 
 
-def test_several_moves_at_once_draw_once(play, monkeypatch):
-    drawn = []
+def test_several_moves_at_once_redraw_once(play, monkeypatch):
+    redraws = []
     figure = play.bits.figure
-    monkeypatch.setattr(play.bits, "figure", lambda: drawn.append(1) or figure())
+    monkeypatch.setattr(play.bits, "figure", lambda: redraws.append(1) or figure())
     play.bits.choose(1 - play.code)
-    assert len(drawn) == 1
+    assert len(redraws) == 1
     play.choice.value = play.choice.options[1]
-    assert len(drawn) == 2
+    assert len(redraws) == 2
 
 
-def test_every_control_is_named_and_explained_and_reached_by_tab(play):
-    found = controls(play)
-    assert len(found) >= 8 + 12
-    for control in found:
+def test_every_control_has_a_name_and_a_tooltip_and_is_reached_by_tab(play):
+    assert len(controls(play)) >= 8 + 12
+    for control in controls(play):
         assert control.description and control.tooltip, control
         assert control.tabbable is not False
 
 
-def test_sliders_of_ones_own_move_a_picture_of_ones_own():
+def test_your_own_sliders_change_your_own_figure():
     sliders = [ipw.FloatSlider(value, description=name, min=0, max=1) for name, value in (("a", 0.2), ("b", 0.7))]
     titles = []
 
@@ -380,19 +384,19 @@ def test_sliders_of_ones_own_move_a_picture_of_ones_own():
     assert metadata["image/png"]["alt"] == "Now 0.2 and 0.4." and base64.b64decode(data["image/png"])
 
 
-def test_elsewhere_a_panel_is_its_picture_with_its_text(play):
+def test_without_widgets_a_panel_is_its_figure_with_its_text(play):
     for name in PANELS:
         panel = getattr(play, name)
         data, metadata = panel._repr_mimebundle_()
-        assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.box.model_id
+        assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.model_id
         assert base64.b64decode(data["image/png"]) == panel.picture.value
         alt = metadata["image/png"]["alt"]
         assert alt == panel.figure()[1] and alt.endswith(".")
         assert data["text/plain"] == f"{alt} (Live in JupyterLab.)"
-        assert panel.picture in panel.box.children and play.choice in panel.box.children
+        assert panel.picture in panel.children and play.choice in panel.children
 
 
-# What they are made of
+# Functions of the panels
 
 
 def test_flips_and_their_names():
@@ -408,21 +412,24 @@ def test_read_code_undoes_one_line():
     assert widgets.read_code("101", 4) is None and widgets.read_code("1012", 4) is None
 
 
-def test_clearest_codes_are_one_for_each_digit_that_the_model_knows(play):
+def test_clearest_codes_are_one_for_each_digit_of_the_model(play):
     codes = widgets.clearest_codes(play.gan)
     assert set(codes) <= set(play.gan.digits) and len(codes) > 1
     every_code = qh.from_index(np.arange(256), 8)
-    digits, sure = classify(play.images(every_code))
-    around = [sure[qh.to_index(widgets.with_flips(code)[1:])].mean() for code in every_code]
-    clear = sure * torch.stack(around)
+    digits, confidence = classify(play.images(every_code))
+    around = [confidence[qh.to_index(widgets.with_flips(code)[1:])].mean() for code in every_code]
+    clear = confidence * torch.stack(around)
     for digit, code in codes.items():
-        named, how_sure = classify(play.images(code[None]))
-        assert named.item() == digit and how_sure.item() > 0.9
+        label, its_confidence = classify(play.images(code[None]))
+        assert label.item() == digit and its_confidence.item() > 0.9
         assert clear[qh.to_index(code[None])[0]].item() == pytest.approx(clear[digits == digit].max().item(), abs=1e-5)
 
 
 def test_distribution_in_words():
     assert widgets.distribution_in_words(np.full(8, 1 / 8)) == "All 8 codes are equally likely."
     words = widgets.distribution_in_words(np.array([0.5, 0, 0.25, 0.25]))
-    assert words == "The likeliest code, 00, has 2.0 times its fair share; the entropy is 1.50 of 2 bits."
-    assert "likeliest code, 10," in widgets.distribution_in_words(np.array([0.1, 0.7, 0.1, 0.1]))
+    assert (
+        words
+        == "The most likely code, 00, is 2.0 times as likely as under a uniform prior; the entropy is 1.50 of 2 bits."
+    )
+    assert "most likely code, 10," in widgets.distribution_in_words(np.array([0.1, 0.7, 0.1, 0.1]))
