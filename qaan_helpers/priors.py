@@ -33,12 +33,11 @@ class Prior(Protocol):
     """A distribution over bit strings that can be fitted and sampled. Training needs these three members only.
 
     To be compared on held-out bits, a prior also has `probabilities()`: shape (2ⁿ,), index = Σ_q bit_q · 2^q.
-
-    Attributes:
-        latent_dim: Number n of bits per sample.
     """
 
-    latent_dim: int
+    @property
+    def latent_dim(self) -> int:
+        """Number n of bits per sample."""
 
     def fit(self, bits: np.ndarray) -> float:
         """Fit the prior to bits.
@@ -693,7 +692,7 @@ class MixedPrior(_Wrapper):
 
     def __init__(self, prior: Prior, uniform_fraction: float = 0.5, seed: int | None = 0) -> None:
         super().__init__(prior)
-        if not isinstance(uniform_fraction, Real) or not 0 <= uniform_fraction <= 1:
+        if not isinstance(uniform_fraction, float | Real) or not 0 <= uniform_fraction <= 1:
             raise ValueError(f"uniform_fraction must be a number in [0, 1]; got {uniform_fraction!r}")
         self.uniform_fraction = float(uniform_fraction)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
