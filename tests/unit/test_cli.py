@@ -1,4 +1,4 @@
-"""The command line: the same as the package does, without a notebook."""
+"""The command line does the same as the package, without a notebook."""
 
 import shutil
 import subprocess
@@ -33,13 +33,13 @@ def run_folder(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "run")
 
 
-def complaint(capsys):
-    """What was said on stderr, which must be one line of plain words."""
-    said = capsys.readouterr().err.strip()
-    assert "Traceback" not in said
-    assert said.startswith("error: ")
-    assert "\n" not in said
-    return said
+def error_of(capsys):
+    """The message on stderr, which must be one line without a traceback."""
+    message = capsys.readouterr().err.strip()
+    assert "Traceback" not in message
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    return message
 
 
 def test_train_saves_each_epoch_with_the_settings_asked_for(trained):
@@ -48,34 +48,34 @@ def test_train_saves_each_epoch_with_the_settings_asked_for(trained):
     assert gan.seed == 4
     expected = {"kind": "qcbm", "n_qubits": 3, "layers": 1, "max_evaluations": 40, "refit_evaluations": 40}
     assert gan.prior.config() | expected == gan.prior.config()
-    assert sorted(path.name.split(".")[0] for path in trained.glob("*.json")) == ["epoch_000001", "epoch_000002"]
+    assert sorted(path.name.split(".")[0] for path in trained.glob("*.safetensors")) == ["epoch_000001", "epoch_000002"]
 
 
-def test_train_goes_on_where_it_stopped_as_if_never_stopped(run_folder, tmp_path, capsys):
+def test_a_continued_training_equals_one_without_a_stop(run_folder, tmp_path, capsys):
     assert train(run_folder, "--epochs", "3") == 0
-    said = capsys.readouterr()
-    assert "holds 2 epochs" in said.out
-    assert "python -m qaan_helpers sample" in said.out
-    assert "3/3" in said.err  # the bar
+    output = capsys.readouterr()
+    assert "has 2 epochs of a run, which continues" in output.out
+    assert "python -m qaan_helpers sample" in output.out
+    assert "3/3" in output.err  # the progress bar
     assert train(tmp_path / "whole", "--epochs", "3", "--seed", "4") == 0
     stopped, whole = qh.QAAN.load(run_folder), qh.QAAN.load(tmp_path / "whole")
     assert stopped.epoch == 3
     assert (stopped.sample(8) == whole.sample(8)).all()
 
 
-def test_train_says_when_there_is_nothing_left_to_do(run_folder, capsys):
+def test_train_says_that_all_epochs_are_done(run_folder, capsys):
     assert train(run_folder, "--epochs", "2") == 0
     assert "2 epochs already; --epochs 12 would" in capsys.readouterr().out
     assert qh.QAAN.load(run_folder).epoch == 2
 
 
 @pytest.mark.parametrize("kind", ["uniform", "product", "rbm", "replay"])
-def test_train_takes_the_classical_priors(tmp_path, kind):
+def test_train_accepts_the_classical_priors(tmp_path, kind):
     assert train(tmp_path, "--prior", kind, "--epochs", "2") == 0
     assert {"kind": kind, "latent_dim": 3}.items() <= qh.QAAN.load(tmp_path).prior.config().items()
 
 
-def test_train_passes_every_choice_of_the_circuit_on(tmp_path):
+def test_train_applies_every_option_of_the_circuit(tmp_path):
     choices = ["--shots", "50", "--bases", "zo", "--entanglement", "linear", "--optimizer", "spsa"]
     assert train(tmp_path, *choices, "--epochs", "1") == 0
     config = qh.QAAN.load(tmp_path).prior.config()
@@ -84,11 +84,11 @@ def test_train_passes_every_choice_of_the_circuit_on(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "epochs"), [("", 3), ("--on-collapse warn", 3), ("--on-collapse stop", 1)])
-def test_train_stops_where_it_goes_wrong_if_asked_to(tmp_path, monkeypatch, options, epochs):
+def test_train_stops_after_a_collapse_on_request(tmp_path, monkeypatch, options, epochs):
     from qaan_helpers.gan import health
 
-    monkeypatch.setattr(health, "findings", lambda *seen: {"dead prior": "one code only"})
-    with pytest.warns(health.TrainingWarning, match="epoch 1, dead prior: one code only"):
+    monkeypatch.setattr(health, "diagnose", lambda *seen: {"collapsed prior": "one code only"})
+    with pytest.warns(health.TrainingWarning, match="epoch 1, collapsed prior: one code only"):
         assert train(tmp_path, "--epochs", "3", *options.split()) == 0
     assert qh.QAAN.load(tmp_path).epoch == epochs
 
@@ -98,18 +98,18 @@ def test_a_run_keeps_its_digits(run_folder, capsys):
     tiny = [option for option in TINY if option not in ("--digits", "7")]
     run = ["--device", "cpu", "--out", str(run_folder), "--epochs", "3"]
     assert main(["train", *TINY, *run, "--digits", "3,7"]) == 2
-    assert "holds a run on digits 7; choose another --out" in complaint(capsys)
+    assert "has a run on digits 7; choose another --out" in error_of(capsys)
     assert main(["train", *tiny, *run]) == 0
     assert main(["evaluate", "--source", "sample", str(run_folder), "-n", "20"]) == 0
     assert capsys.readouterr().out.count("images of 7, from") == 2
 
 
-def test_cobyla_on_counts_is_told_of_beforehand(tmp_path, capsys):
+def test_cobyla_with_shots_is_warned_of_before_training(tmp_path, capsys):
     assert train(tmp_path / "exact", "--epochs", "1") == 0
     assert train(tmp_path / "spsa", "--epochs", "1", "--shots", "50", "--optimizer", "spsa") == 0
     assert "COBYLA" not in capsys.readouterr().err
     assert train(tmp_path / "cobyla", "--epochs", "1", "--shots", "50") == 0
-    assert "COBYLA learns little from counted shots" in capsys.readouterr().err
+    assert "COBYLA learns little from shots" in capsys.readouterr().err
 
 
 def test_an_interrupt_before_the_first_epoch_claims_nothing(tmp_path, monkeypatch, capsys):
@@ -138,41 +138,41 @@ def test_train_keeps_the_epochs_before_an_interrupt(tmp_path, monkeypatch, capsy
 
 
 def noise_free_trap(shots):
-    """What "ion_trap" means, without the noise."""
+    """The execution "ion_trap" without noise."""
     return qh.Shots(shots, noise_model=qh.ion_trap_noise(0, 0, 0))
 
 
-def test_train_goes_on_with_an_execution_that_a_file_cannot_hold(tmp_path, capsys):
+def test_train_continues_with_an_execution_that_a_file_cannot_describe(tmp_path, capsys):
     trap = ["--execution", "ion_trap", "--shots", "40", "--epochs"]
     assert train(tmp_path, *trap, "2") == 0
     loaded = qh.QAAN.load(tmp_path, execution=noise_free_trap(40))
     assert loaded.prior.config()["execution"] == "40 shots on Aer, with an ion trap's noise, all of it off"
     assert train(tmp_path, "--epochs", "3") == 2
-    assert "which a file cannot hold; pass execution=… (or --execution) to load it" in capsys.readouterr().err
+    assert "which a file cannot describe; pass execution=… (or --execution)" in capsys.readouterr().err
     assert train(tmp_path, *trap, "3") == 0
     assert train(tmp_path, "--execution", "exact", "--epochs", "4") == 0
     assert qh.QAAN.load(tmp_path).prior.config()["execution"] == {"shots": None}
 
 
-def test_sample_and_evaluate_run_the_circuit_where_they_are_told(run_folder, tmp_path, monkeypatch, capsys):
-    asked, drawn, sample = [], [], qh.QAAN.sample
+def test_sample_and_evaluate_run_the_circuit_where_the_options_say(run_folder, tmp_path, monkeypatch, capsys):
+    requested, samples, sample = [], [], qh.QAAN.sample
     sheet = ["sample", str(run_folder), "--out", str(tmp_path / "digits.png")]
     noisy = devices.named_execution("ion_trap", 30)
-    monkeypatch.setattr(qh.QAAN, "sample", lambda *given: drawn.append(sample(*given)) or drawn[-1])
-    monkeypatch.setattr(devices, "named_execution", lambda *given: asked.append(given) or noisy)
+    monkeypatch.setattr(qh.QAAN, "sample", lambda *given: samples.append(sample(*given)) or samples[-1])
+    monkeypatch.setattr(devices, "named_execution", lambda *given: requested.append(given) or noisy)
     assert main(sheet) == 0
-    assert not asked
+    assert not requested
     assert main([*sheet, "--execution", "ion_trap", "--shots", "30"]) == 0
-    saved, told = drawn
-    assert (told != saved).any()
-    assert (told == sample(qh.QAAN.load(run_folder, execution=noisy), 64)).all()
+    as_saved, with_noise = samples
+    assert (with_noise != as_saved).any()
+    assert (with_noise == sample(qh.QAAN.load(run_folder, execution=noisy), 64)).all()
     assert main(["evaluate", *DATA, str(run_folder), "-n", "10", "--execution", "FakeTorino"]) == 0
     assert main(["evaluate", *DATA, str(run_folder), "-n", "10", "--shots", "20"]) == 0
-    assert asked == [("ion_trap", 30), ("FakeTorino", 2000), ("shots", 20)]
+    assert requested == [("ion_trap", 30), ("FakeTorino", 2000), ("shots", 20)]
 
 
 class Device:
-    """A SamplerV2 that works until it is switched off, after so many jobs."""
+    """A SamplerV2 that works until it is switched off, after a number of jobs."""
 
     def __init__(self, jobs):
         self.left, self.sampler = jobs, StatevectorSampler(seed=np.random.default_rng(5))
@@ -184,8 +184,8 @@ class Device:
         return self.sampler.run(pubs, shots=shots)
 
 
-def test_train_keeps_what_it_has_where_a_device_fails_and_goes_on(tmp_path, monkeypatch, capsys):
-    """Epochs 2 and 3 take 40 jobs for a fit and one for a draw each; the device breaks off in the second fit."""
+def test_train_saves_its_state_when_a_device_fails_and_continues(tmp_path, monkeypatch, capsys):
+    """Epochs 2 and 3 take 40 jobs for a fit and one for sampling each; the device fails during the second fit."""
     monkeypatch.setattr(execution, "RETRY_WAIT", 0.0)
     device = Device(41 + 30)
     monkeypatch.setattr(devices, "named_execution", lambda name, shots: qh.Primitive(device, shots, retries=0))
@@ -194,59 +194,59 @@ def test_train_keeps_what_it_has_where_a_device_fails_and_goes_on(tmp_path, monk
     save = qh.QAAN.save
     monkeypatch.setattr(qh.QAAN, "save", lambda gan, folder: (epoch_2.append(gan.prior.qcbm.angles), save(gan, folder)))
     assert train(*arguments) == 2
-    said = capsys.readouterr().err
-    assert "the device is switched off" in said and "30 of 40 evaluations were done" in said
-    assert f"Epoch 2 and the circuit's best angles since then are saved in {tmp_path}; the same command goes on" in said
-    kept = qh.QAAN.load(tmp_path, execution=qh.Exact())
-    assert [report.epoch for report in kept.history] == [1, 2]
-    assert (kept.prior.qcbm.angles == epoch_2[-1]).all()
-    assert (kept.prior.qcbm.angles != epoch_2[-2]).any()  # those that epoch 2 ended with
+    message = capsys.readouterr().err
+    assert "the device is switched off" in message and "30 of 40 evaluations were done" in message
+    assert f"Epoch 2 and the circuit's best angles since then are saved in {tmp_path}; the same command" in message
+    saved = qh.QAAN.load(tmp_path, execution=qh.Exact())
+    assert [report.epoch for report in saved.history] == [1, 2]
+    assert (saved.prior.qcbm.angles == epoch_2[-1]).all()
+    assert (saved.prior.qcbm.angles != epoch_2[-2]).any()  # those that epoch 2 ended with
     device.left = 10_000
     assert train(*arguments) == 0
-    assert "holds 2 epochs" in capsys.readouterr().out
+    assert "has 2 epochs of a run" in capsys.readouterr().out
     assert [report.epoch for report in qh.QAAN.load(tmp_path, execution=qh.Exact()).history] == [1, 2, 3, 4]
 
 
-def test_train_keeps_the_first_fit_where_the_device_fails_in_the_draw_after_it(tmp_path, monkeypatch, capsys):
+def test_train_saves_the_first_fit_when_the_device_fails_during_the_sampling_after_it(tmp_path, monkeypatch, capsys):
     device = Device(40)
     monkeypatch.setattr(devices, "named_execution", lambda name, shots: qh.Primitive(device, shots, retries=0))
     arguments = [tmp_path, "--execution", "ibm", "--shots", "200", "--epochs", "2"]
     assert train(*arguments) == 2
     assert "the device is switched off" in capsys.readouterr().err
-    kept = qh.QAAN.load(tmp_path, execution=qh.Exact())
-    assert kept.epoch == 1
-    assert kept.prior.state_dict()["fitted"] == [1]
+    saved = qh.QAAN.load(tmp_path, execution=qh.Exact())
+    assert saved.epoch == 1
+    assert saved.prior.state_dict()["fitted"] is True
     device.left = 10_000
     assert train(*arguments) == 0
     assert qh.QAAN.load(tmp_path, execution=qh.Exact()).epoch == 2
 
 
-def test_sample_draws_what_the_run_draws_into_a_png(run_folder, tmp_path, capsys):
+def test_sample_saves_the_images_of_the_run_as_a_png(run_folder, tmp_path, capsys):
     assert main(["sample", str(run_folder), "-n", "20"]) == 0
-    assert "20 digits drawn into" in capsys.readouterr().out
+    assert "20 digits saved in" in capsys.readouterr().out
     images = qh.QAAN.load(run_folder).sample(20)
-    with Image.open(run_folder / "digits.png") as drawn:
-        assert drawn.size == (16 * 30 + 2, 2 * 30 + 2)
-        sheet = np.asarray(drawn.convert("L")) / 255
+    with Image.open(run_folder / "digits.png") as png:
+        assert png.size == (16 * 30 + 2, 2 * 30 + 2)
+        sheet = np.asarray(png.convert("L")) / 255
     last = sheet[32:60, 3 * 30 + 2 : 4 * 30]  # the fourth of the second row
-    assert np.abs(last - (1 - images[19, 0].numpy())).max() < 0.01  # ink on paper
+    assert np.abs(last - (1 - images[19, 0].numpy())).max() < 0.01  # dark ink on white
     assert main(["sample", str(run_folder), "-n", "3", "--out", str(tmp_path / "three.png")]) == 0
-    with Image.open(tmp_path / "three.png") as drawn:
-        assert drawn.size == (3 * 30 + 2, 30 + 2)
+    with Image.open(tmp_path / "three.png") as png:
+        assert png.size == (3 * 30 + 2, 30 + 2)
 
 
-def test_a_model_that_comes_along_is_drawn_here_and_not_into_the_package(tmp_path, monkeypatch, capsys):
+def test_the_images_of_a_bundled_model_are_saved_here_and_not_in_the_package(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("qcbm_379_sample", str(qh.bundled("qcbm_379_sample"))):
         assert main(["sample", name, "-n", "3"]) == 0
-        assert "3 digits drawn into digits.png" in capsys.readouterr().out
+        assert "3 digits saved in digits.png" in capsys.readouterr().out
         (tmp_path / "digits.png").unlink()
-    (tmp_path / "qcbm_379_sample").mkdir()  # a folder of that name is the user's
+    (tmp_path / "qcbm_379_sample").mkdir()  # a folder of that name belongs to the user
     assert main(["sample", "qcbm_379_sample"]) == 2
 
 
 def test_help_and_evaluate_in_a_process_of_their_own(run_folder):
-    """Without pytest around: nothing but the answer is said, no warning of a library's either."""
+    """Outside pytest: only the answer is printed, without warnings of libraries."""
     command = [sys.executable, "-m", "qaan_helpers"]
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     assert all(name in shown.stdout for name in ("train", "sample", "evaluate"))
@@ -255,16 +255,16 @@ def test_help_and_evaluate_in_a_process_of_their_own(run_folder):
         [*command, "evaluate", *digits, str(run_folder), "-n", "40"], capture_output=True, text=True, check=True
     )
     assert scored.stderr == ""
-    assert ["drawn", "real"] in [line.split() for line in scored.stdout.splitlines()]
+    assert ["generated", "real"] in [line.split() for line in scored.stdout.splitlines()]
     rows = {line[:22].strip(): line[22:].split() for line in scored.stdout.splitlines()}
-    drawn, real = qh.QAAN.load(run_folder).sample(40), qh.load_mnist((3, 7), "test", "sample").images
-    scores = [qh.inception_score(drawn), qh.inception_score(real)]
+    images, real = qh.QAAN.load(run_folder).sample(40), qh.load_mnist((3, 7), "test", "sample").images
+    scores = [qh.inception_score(images), qh.inception_score(real)]
     assert scores[1] > scores[0] + 0.1
     assert [float(cell) for cell in rows["Inception Score"]] == pytest.approx(scores, abs=2e-3)
-    assert float(rows["Fréchet distance"][0]) == pytest.approx(qh.frechet_distance(drawn, real), rel=1e-2)
-    shares = [qh.class_coverage(drawn)[7], qh.class_coverage(real)[7]]
-    assert [float(cell.strip("%")) / 100 for cell in rows["share taken for a 7"]] == pytest.approx(shares, abs=0.03)
-    assert "share taken for a 0" not in rows or qh.class_coverage(drawn)[0] > 0
+    assert float(rows["Fréchet distance"][0]) == pytest.approx(qh.frechet_distance(images, real), rel=1e-2)
+    fractions = [qh.class_coverage(images)[7], qh.class_coverage(real)[7]]
+    assert [float(cell.strip("%")) / 100 for cell in rows["classified as 7"]] == pytest.approx(fractions, abs=0.03)
+    assert "classified as 0" not in rows or qh.class_coverage(images)[0] > 0
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
@@ -272,7 +272,9 @@ def test_each_command_has_a_help(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
     assert stop.value.code == 0
-    assert command in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert command in shown
+    assert "(default: None)" not in shown
 
 
 @pytest.mark.parametrize(
@@ -290,55 +292,56 @@ def test_digits_may_be_listed_or_given_as_a_range(text, digits):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--digits", "11"], "digits has [11]"),
-        (["--digits", "7-3"], "digits is empty"),
-        (["--qubits", "0"], "n_qubits is 0"),
-        (["--prior", "product", "--qubits", "0"], "latent_dim is 0"),
-        (["--layers", "0"], "layers is 0"),
-        (["--shots", "-5"], "shots is -5"),
-        (["--execution", "ion_trap", "--shots", "0"], "shots is 0"),
-        (["--execution", "exact", "--shots", "9"], "exact probabilities take no --shots"),
-        (["--execution", "iontrap"], "execution is 'iontrap'; did you mean 'ion_trap'?"),
+        (["--digits", "11"], "digits must be a non-empty sequence of integers in 0–9, such as (3, 7, 9); got [11]"),
+        (["--digits", "7-3"], "digits must be a non-empty sequence of integers in 0–9, such as (3, 7, 9); got ()"),
+        (["--qubits", "0"], "n_qubits must be an integer ≥ 1; got 0"),
+        (["--prior", "product", "--qubits", "0"], "latent_dim must be an integer in 1–10,000; got 0"),
+        (["--layers", "0"], "layers must be an integer ≥ 1; got 0"),
+        (["--shots", "-5"], "shots must be an integer in 1–10,000,000; got -5"),
+        (["--execution", "ion_trap", "--shots", "0"], "shots must be an integer in 1–10,000,000; got 0"),
+        (["--execution", "exact", "--shots", "9"], "--execution exact takes no --shots; leave it out"),
+        (["--execution", "iontrap"], "got 'iontrap'. Did you mean 'ion_trap'?"),
         (["--execution", "FakeManilaV2", "--qubits", "6"], "fake_manila has 5 qubits and the circuit has 6"),
-        (["--evaluations", "5"], "max_evaluations is 5, but COBYLA needs 11"),
-        (["--refit-evaluations", "5"], "refit_evaluations is 5, but COBYLA needs 11"),
-        (["--epochs", "0"], "epochs is 0"),
-        (["--epochs", "-1"], "epochs is -1"),
-        (["--batch-size", "0"], "batch_size is 0"),
+        (["--evaluations", "5"], "max_evaluations must be at least 11 for COBYLA with 9 angles; got 5"),
+        (["--refit-evaluations", "5"], "refit_evaluations must be at least 11 for COBYLA with 9 angles; got 5"),
+        (["--epochs", "0"], "epochs must be an integer ≥ 1; got 0"),
+        (["--epochs", "-1"], "epochs must be an integer ≥ 1; got -1"),
+        (["--batch-size", "0"], "batch_size must be an integer ≥ 1; got 0"),
     ],
 )
-def test_train_refuses_what_cannot_work_before_any_work(tmp_path, capsys, arguments, message):
+def test_train_refuses_unusable_options_before_any_work(tmp_path, capsys, arguments, message):
     assert train(tmp_path / "run", *arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_refusals_are_one_line(tmp_path, capsys):
+def test_error_messages_are_one_line(tmp_path, capsys):
     assert train(tmp_path / "run", "--shots", "0") == 2
-    assert "shots is 0" in complaint(capsys)
+    assert "shots must be an integer in 1–10,000,000; got 0" in error_of(capsys)
     assert main(["sample", str(tmp_path)]) == 2
-    assert "holds no checkpoint" in complaint(capsys)
+    assert "holds no save of a run" in error_of(capsys)
     assert main(["evaluate", str(tmp_path / "nowhere"), *DATA]) == 2
-    assert "holds no checkpoint" in complaint(capsys)
+    assert "holds no save of a run" in error_of(capsys)
 
 
-def test_a_seed_below_nought_is_refused(tmp_path, capsys):
+def test_a_negative_seed_is_refused(tmp_path, capsys):
     assert train(tmp_path / "run", "--seed", "-1") == 2
-    assert "non-negative" in complaint(capsys)
+    assert "non-negative" in error_of(capsys)
 
 
-def test_sample_refuses_no_digits_and_a_place_that_is_not_there(run_folder, capsys):
+def test_sample_refuses_zero_digits_and_a_missing_folder(run_folder, capsys):
     assert main(["sample", str(run_folder), "-n", "0"]) == 2
-    assert "n_samples is 0" in complaint(capsys)
+    assert "n_samples must be an integer in 1–1,000,000; got 0" in error_of(capsys)
     assert main(["sample", str(run_folder), "--out", str(run_folder / "nowhere" / "digits.png")]) == 2
-    assert "nowhere" in complaint(capsys)
+    assert "nowhere" in error_of(capsys)
 
 
 def test_a_damaged_run_is_refused(run_folder, capsys):
     for path in run_folder.glob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:100])
     assert train(run_folder, "--epochs", "3") == 2
-    assert "not what was saved" in complaint(capsys)
+    message = error_of(capsys)
+    assert "cannot be read" in message and "no older save is intact" in message
 
 
 @pytest.mark.parametrize(
@@ -361,5 +364,5 @@ def test_arguments_that_do_not_exist_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    said = capsys.readouterr().err
-    assert "error:" in said and "Traceback" not in said
+    message = capsys.readouterr().err
+    assert "error:" in message and "Traceback" not in message
