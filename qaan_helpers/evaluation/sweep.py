@@ -45,7 +45,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 from scipy.special import entr
 
 from ..bits import from_index
@@ -77,52 +77,37 @@ def _different(values: list[int]) -> list[int]:
     return values
 
 
-Seed = Annotated[int, Field(ge=0)]
-Digit = Annotated[int, Field(ge=0, le=9)]
-Count = Annotated[int, Field(ge=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_different)]
+Counts = Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_different)]
+Wanted = Annotated[list[Annotated[int, Field(ge=0, le=9)]], Field(min_length=1), AfterValidator(_different)]
 
 
-class _Table(BaseModel):
-    """A table of the plan: no conversions, no unknown names."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class _Arm(_Table):
+class _Arm(BaseModel, strict=True, extra="forbid"):
     prior: dict[str, Any] = Field(description="a table such as { kind = 'uniform', latent_dim = 8 }")
     settings: dict[str, Any] = Field({}, description="a table of settings, such as { refresh = 2 }")
 
 
-class _Plan(_Table):
-    digits: Annotated[list[Digit], AfterValidator(_different)] = Field(
-        [3, 7, 9], min_length=1, description="a non-empty list of integers in 0–9, such as [3, 7, 9]"
-    )
+class _Plan(BaseModel, strict=True, extra="forbid"):
+    digits: Wanted = Field([3, 7, 9], description="a non-empty list of integers in 0–9, such as [3, 7, 9]")
     batch_size: int = Field(64, ge=1, description="an integer ≥ 1")
     n_images: int = Field(2000, ge=2, description="an integer ≥ 2")
     device: Literal["auto", "cpu", "cuda"] = Field("cpu", description="'auto', 'cpu' or 'cuda'")
     source: Literal["sample", "full"] = Field(description="'sample' or 'full', so that all runs have the same images")
-    epochs: Count | None = Field(None, description="an integer ≥ 1")
-    steps: Count | None = Field(None, description="an integer ≥ 1")
-    score_at: Annotated[list[Count], AfterValidator(_different)] | None = Field(
-        None, min_length=1, description="a non-empty list of integers ≥ 1, such as [1200, 2400]"
-    )
-    seeds: Annotated[list[Seed], AfterValidator(_different)] = Field(
-        min_length=1, description="a non-empty list of integers ≥ 0, such as [0, 1]"
-    )
+    epochs: int | None = Field(None, ge=1, description="an integer ≥ 1")
+    steps: int | None = Field(None, ge=1, description="an integer ≥ 1")
+    score_at: Counts | None = Field(None, description="a non-empty list of integers ≥ 1, such as [1200, 2400]")
+    seeds: Seeds = Field(description="a non-empty list of integers ≥ 0, such as [0, 1]")
     settings: dict[str, Any] = Field({}, description="a table of settings, such as { learning_rate = 5e-4 }")
     arms: dict[str, Any] = Field(min_length=1, description="one table or more: [arms.NAME] with a prior = { kind = … }")
 
     @model_validator(mode="after")
     def _check_length(self) -> "_Plan":
-        length = self.epochs or self.steps
-        if not length or (self.epochs and self.steps):
-            number = "both" if length else "neither"
-            raise ValueError(
-                f"the plan must have epochs or steps, one of the two, as the length of a run; got {number}"
-            )
+        if (self.epochs is None) == (self.steps is None):
+            got = "neither" if self.steps is None else "both"
+            raise ValueError(f"the plan must have epochs or steps, one of the two, as the length of a run; got {got}")
+        length, unit = (self.epochs, "epochs") if self.epochs else (self.steps or 0, "steps")
         self.score_at = self.score_at or [length]
         if max(self.score_at) > length:
-            unit = "epochs" if self.epochs else "steps"
             raise ValueError(f"score_at must not exceed a run's {length} {unit}; got {self.score_at}")
         return self
 
@@ -268,10 +253,9 @@ def _check_arm(name: str, table: object, shared_settings: dict[str, Any]) -> Run
         raise ValueError(f"{path}.prior.seed is not a known name; leave it out, the seeds of the plan are used")
     try:
         make_prior(arm.prior)
-    except KeyError as error:
-        raise ValueError(f"{path}.prior: {error} is missing") from error
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}.prior: {error}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        missing = " is missing" if isinstance(error, KeyError) else ""
+        raise ValueError(f"{path}.prior: {error}{missing}") from error
     return {"prior": arm.prior, "settings": shared_settings | arm.settings}
 
 
