@@ -43,11 +43,11 @@ from .quantum.ansatz import qcbm_ansatz as qcbm_ansatz
 from .quantum.devices import circuit_costs as circuit_costs
 from .quantum.devices import ibm as ibm
 from .quantum.devices import ion_trap_noise as ion_trap_noise
-from .quantum.devices import ionq as ionq
 from .quantum.devices import named_execution as named_execution
 from .quantum.execution import Exact as Exact
 from .quantum.execution import Primitive as Primitive
 from .quantum.execution import Shots as Shots
+from .quantum.ionq import ionq as ionq
 from .quantum.losses import clipped_nll as clipped_nll
 from .quantum.losses import empirical_distribution as empirical_distribution
 from .quantum.losses import kl_divergence as kl_divergence

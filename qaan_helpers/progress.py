@@ -1,21 +1,27 @@
-"""Progress bars: tqdm's own, stored as they ended.
+"""Progress bars: tqdm's own, stored in a notebook as they ended.
 
-A notebook keeps the text that a widget had when it was shown first: on GitHub, which has no widgets, every bar would
-stand at 0 %.
+A notebook stores a widget's text as it was when the widget was first shown. On GitHub, which shows no widgets, every
+progress bar would therefore stay at 0%.
 """
+
+from typing import Any
 
 from tqdm import auto
 
-# Else the bar is text, which needs no help.
-IN_NOTEBOOK = any(kind.__module__ == "tqdm.notebook" for kind in auto.tqdm.__mro__)
+IN_NOTEBOOK = any(kind.__module__ == "tqdm.notebook" for kind in auto.tqdm.__mro__)  # elsewhere the bar is text
 
 
 class tqdm(auto.tqdm):
-    """`tqdm.auto.tqdm`, with all that it takes and raises; a notebook shows it again, in its place, at its end."""
+    """`tqdm.auto.tqdm`, which a notebook displays again, in the same place, when it closes.
 
-    _place = None  # where it stands, until its end
+    Args:
+        *args: Arguments of `tqdm.auto.tqdm`.
+        **kwargs: Keyword arguments of `tqdm.auto.tqdm`.
+    """
 
-    def __init__(self, *args, **kwargs):
+    _place = None  # the display handle in a notebook, until the bar closes
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         if IN_NOTEBOOK:
             kwargs["display"] = False
         super().__init__(*args, **kwargs)
@@ -24,15 +30,15 @@ class tqdm(auto.tqdm):
 
             self._place, self.displayed = display(self.container, display_id=True), True
 
-    def finish(self):
-        """Close the bar as full where fewer rounds than its total were enough; tqdm would draw it red, as a failure."""
+    def finish(self) -> None:
+        """Close the bar as full if fewer iterations than its total were enough; tqdm would color it as failed."""
         self.total = self.n
         if self._place:
             self.container.children[1].max = self.n
         self.close()
 
-    def close(self):
-        """Let the bar stand as it is, or take it away where `leave` is False."""
+    def close(self) -> None:
+        """Close the bar: it stays as it is, or disappears if `leave` is False."""
         super().close()
         if self._place:
             from IPython.display import Pretty

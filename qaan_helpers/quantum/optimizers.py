@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 import numpy as np
+from numpy.random import Generator
 
 from ..checks import check_integer, check_positive
 
@@ -46,9 +47,7 @@ class Optimizer(ABC):
             object.__setattr__(self, option, check(option, value))  # a plain int or float, which JSON can hold
 
     @abstractmethod
-    def minimize(
-        self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: np.random.Generator
-    ) -> None:
+    def minimize(self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: Generator) -> None:
         """Minimize the objective. The objective itself records what was evaluated.
 
         Args:
@@ -121,9 +120,7 @@ class Cobyla(Optimizer):
     max_evaluations: int = 1500
     name = "cobyla"
 
-    def minimize(
-        self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: np.random.Generator
-    ) -> None:
+    def minimize(self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: Generator) -> None:
         """Minimize by linear models in a shrinking trust region.
 
         Args:
@@ -191,9 +188,7 @@ class Adam(Optimizer):
     max_evaluations: int = 300
     name = "adam"
 
-    def minimize(
-        self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: np.random.Generator
-    ) -> None:
+    def minimize(self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: Generator) -> None:
         """Minimize along the gradient.
 
         Args:
@@ -253,9 +248,7 @@ class Spsa(Optimizer):
     max_evaluations: int = 3000
     name = "spsa"
 
-    def minimize(
-        self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: np.random.Generator
-    ) -> None:
+    def minimize(self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: Generator) -> None:
         """Minimize along random directions, then evaluate the final iterate.
 
         Args:

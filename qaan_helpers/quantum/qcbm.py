@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import ArrayLike
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
@@ -301,7 +302,7 @@ class _Objective:
         runners: list[Runner],
         targets: list[tuple[np.ndarray, np.ndarray]],
         epsilon: float,
-        rng: np.random.Generator,
+        rng: Generator,
         budget: int,
         report: "_Progress",
         common_random_numbers: bool,
@@ -335,7 +336,7 @@ class _Objective:
             gradient += (plus - minus) / 2 @ clipped_nll_gradient(here[0], frequencies, self._epsilon)
         return self._record(angles, total), gradient
 
-    def _shots_rng(self) -> np.random.Generator:
+    def _shots_rng(self) -> Generator:
         """Return the generator of an evaluation's shots: the model's, or one with the same seed each time."""
         return self._rng if self._seed is None else np.random.default_rng(self._seed)
 

@@ -10,7 +10,6 @@ from qiskit_aer import AerSimulator
 from side_by_side import row_of, side_by_side
 
 import qaan_helpers as qh
-from qaan_helpers.quantum import optimizers
 from qaan_helpers.quantum.losses import clipped_nll, empirical_distribution
 
 LAYERS, SHOTS, ROWS = 2, 2000, 2000
@@ -36,6 +35,13 @@ def naive_cost(n_qubits: int, angles: np.ndarray, rows: list[str]) -> float:
     counts = simulator.run(transpile(circuit, simulator), shots=SHOTS).result().get_counts()
     target = Counter(rows)
     return -sum(n / len(rows) * np.log(max(1e-8, counts.get(state, 0) / SHOTS)) for state, n in target.items())
+
+
+class Parabola:
+    """A cost that takes no time."""
+
+    def cost(self, angles):
+        return float(angles @ angles)
 
 
 class Evaluation:
@@ -83,7 +89,7 @@ class Evaluation:
 
     def optimizer(self):
         """SciPy's COBYLA on a parabola in as many angles, with as many evaluations as `fit` has."""
-        optimizers.cobyla(lambda angles: float(angles @ angles), self.angles.copy(), self.budget)
+        qh.Cobyla().minimize(Parabola(), self.angles.copy(), self.budget, self.rng)
 
     def fit(self):
         """A fit by COBYLA: its first simplex and some evaluations more."""

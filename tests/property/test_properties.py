@@ -31,7 +31,6 @@ from qaan_helpers.checks import check_integer
 from qaan_helpers.gan import storage
 from qaan_helpers.priors import PRIORS, make_prior
 from qaan_helpers.quantum.losses import clipped_nll_gradient
-from qaan_helpers.quantum.optimizers import check_cobyla_budget
 
 SECONDS = 10  # that a refusal may take, on a busy machine
 HEADROOM = 2**30  # bytes that the child may take beyond what its imports took
@@ -292,7 +291,7 @@ def test_a_budget_that_cannot_move_the_angles_is_refused_and_any_other_is_taken(
     angles = qh.qcbm_ansatz(n, layers).num_parameters
     if budget >= angles + 2:
         qh.QCBMPrior(n, layers, max_evaluations=budget, refit_evaluations=budget)
-        check_cobyla_budget(angles, budget)
+        qh.Cobyla().check_budget(angles, budget)
     else:
         refused(lambda: qh.QCBMPrior(n, layers, max_evaluations=budget), "max_evaluations", budget)
 
@@ -320,7 +319,7 @@ def test_more_bits_than_an_index_holds_are_refused(n):
 @given(shape=st.lists(st.integers(0, 3), max_size=3).filter(lambda s: len(s) != 2))
 @examples(15)
 def test_the_shape_of_bits_is_checked_before_they_are_counted(shape):
-    for call in (qh.to_index, qh.entropy, qh.total_correlation, qh.mutual_information, qh.empirical):
+    for call in (qh.to_index, qh.entropy, qh.total_correlation, qh.mutual_information, qh.empirical_distribution):
         refused(lambda call=call: call(np.zeros(shape, np.uint8)), tuple(shape))
 
 
@@ -411,7 +410,7 @@ def test_latents_are_plus_and_minus_one(bits):
 @given(bits=bit_rows(), seed=st.integers(0, 10**6))
 @examples(80)
 def test_the_cost_is_the_entropy_at_least_and_reaches_it_for_the_datas_own_distribution(bits, seed):
-    states, frequencies = qh.empirical(bits)
+    states, frequencies = qh.empirical_distribution(bits)
     assert math.isclose(frequencies.sum(), 1) and len(set(states.tolist())) == len(states)
     model = np.random.default_rng(seed).dirichlet(np.ones(2 ** bits.shape[1]))
     assert qh.clipped_nll(model[states], frequencies) >= qh.entropy(bits) - 1e-9
@@ -425,7 +424,7 @@ def test_the_cost_heeds_neither_order_nor_repetition(bits, seed, times):
     model = rng.dirichlet(np.ones(2 ** bits.shape[1]))
     costs = []
     for rows in (bits, rng.permutation(bits), np.repeat(bits, times, axis=0)):
-        states, frequencies = qh.empirical(rows)
+        states, frequencies = qh.empirical_distribution(rows)
         costs.append(qh.clipped_nll(model[states], frequencies))
     np.testing.assert_allclose(costs, costs[0])
 
@@ -433,7 +432,7 @@ def test_the_cost_heeds_neither_order_nor_repetition(bits, seed, times):
 @given(bits=bit_rows(), epsilon=st.floats(1e-12, 0.5))
 @examples(40)
 def test_the_clip_bounds_the_cost(bits, epsilon):
-    states, frequencies = qh.empirical(bits)
+    states, frequencies = qh.empirical_distribution(bits)
     assert qh.clipped_nll(np.zeros(len(states)), frequencies, epsilon) <= -math.log(epsilon) + 1e-9
     assert (clipped_nll_gradient(np.zeros(len(states)), frequencies, epsilon) == 0).all()
 
@@ -441,7 +440,7 @@ def test_the_clip_bounds_the_cost(bits, epsilon):
 @given(bits=bit_rows(n=3), seed=st.integers(0, 10**6))
 @examples(40)
 def test_the_gradient_of_the_cost_is_its_slope(bits, seed):
-    states, frequencies = qh.empirical(bits)
+    states, frequencies = qh.empirical_distribution(bits)
     p = np.random.default_rng(seed).uniform(0.1, 1, len(states))
     slopes = clipped_nll_gradient(p, frequencies)
     for i, step in enumerate(1e-6 * np.eye(len(p))):
@@ -572,7 +571,7 @@ def test_a_fit_counts_its_evaluations_and_keeps_the_best(execution, bits, optimi
     assert bill.shots == bill.circuits * (qcbm.execution.shots or 0)
     assert np.array_equal(qcbm.angles, result.angles)
     if execution == "exact":
-        halves = [qh.empirical(half) for half in np.hsplit(bits, len(bases))]
+        halves = [qh.empirical_distribution(half) for half in np.hsplit(bits, len(bases))]
         p = [qcbm.probabilities(result.angles, basis)[states] for basis, (states, _) in enumerate(halves)]
         costs = [qh.clipped_nll(p[basis], frequencies) for basis, (_, frequencies) in enumerate(halves)]
         assert math.isclose(sum(costs), result.best_cost, abs_tol=1e-9)

@@ -11,7 +11,7 @@ from qaan_helpers.bits import check_bits, sample_bits
 
 LN2 = math.log(2)
 EVERY_CODE = qh.from_index(np.arange(16), 4)
-TWINS = np.array([[0, 0], [1, 1]] * 4, dtype=np.uint8)  # two fair bits that always agree
+PAIRS = np.array([[0, 0], [1, 1]] * 4, dtype=np.uint8)  # two fair bits that always agree
 PARITY = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=np.uint8)  # pairwise independent, yet bound
 
 
@@ -73,7 +73,7 @@ def test_takes_activations_that_carry_a_gradient():
 
 
 def test_refuses_an_unknown_method_and_names_the_known():
-    with pytest.raises(ValueError, match="'mean'; choose one of 'median', 'sign', 'bernoulli'"):
+    with pytest.raises(ValueError, match="method must be one of 'median', 'sign', 'bernoulli'; got 'mean'"):
         qh.binarize(torch.zeros(4, 2), "mean")
 
 
@@ -102,7 +102,7 @@ def test_zeros_and_ones_of_any_kind_become_uint8(given):
 
 @pytest.mark.parametrize("shape", [(5, 3), (5, 5), (4,), (0, 4), (2, 3, 4)])
 def test_refuses_bits_of_the_wrong_width(shape):
-    with pytest.raises(ValueError, match=r"\(N, 4\) with N ≥ 1 is needed") as refused:
+    with pytest.raises(ValueError, match=r"bits must have shape \(N, 4\) with N ≥ 1") as refused:
         check_bits(np.zeros(shape), 4)
     assert str(shape) in str(refused.value)
 
@@ -111,7 +111,7 @@ def test_refuses_bits_of_the_wrong_width(shape):
 def test_refuses_what_is_neither_zero_nor_one(strange):
     bits = np.zeros((3, 2))
     bits[1, 1] = strange
-    with pytest.raises(ValueError, match=f"bits hold {strange}.*only 0 and 1.*binarize"):
+    with pytest.raises(ValueError, match=f"bits must be 0 or 1; got {strange}.*binarize"):
         check_bits(bits, 2)
 
 
@@ -126,7 +126,7 @@ def test_entropy_of_known_distributions():
 
 @pytest.mark.parametrize(
     ("bits", "nats"),
-    [(EVERY_CODE, 0), (TWINS, LN2), (np.hstack([TWINS, TWINS]), 3 * LN2), (PARITY, LN2), (np.ones((5, 4), int), 0)],
+    [(EVERY_CODE, 0), (PAIRS, LN2), (np.hstack([PAIRS, PAIRS]), 3 * LN2), (PARITY, LN2), (np.ones((5, 4), int), 0)],
 )
 def test_total_correlation_of_known_bits(bits, nats):
     assert qh.total_correlation(bits) == pytest.approx(nats, abs=1e-12)
@@ -143,7 +143,7 @@ def test_total_correlation_is_the_distance_of_the_best_product():
 
 
 def test_mutual_information_of_pairs_with_entropies_on_the_diagonal():
-    bits = np.hstack([TWINS, np.array([[0], [0], [1], [1]] * 2), np.ones((8, 1), int)])
+    bits = np.hstack([PAIRS, np.array([[0], [0], [1], [1]] * 2), np.ones((8, 1), int)])
     wanted = LN2 * np.array([[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(qh.mutual_information(bits), wanted, atol=1e-12)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -18,7 +19,7 @@ from qiskit.quantum_info import Statevector, average_gate_fidelity, process_fide
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 import qaan_helpers as qh
-from qaan_helpers.quantum import devices, execution
+from qaan_helpers.quantum import devices, execution, ionq
 
 KEY = "a-key-that-nobody-may-see"
 KEY_NAMES = ("QISKIT_IBM_TOKEN", "QISKIT_IBM_INSTANCE", "IONQ_API_KEY", "IONQ_API_TOKEN", "QISKIT_IONQ_API_TOKEN")
@@ -73,7 +74,7 @@ def test_an_error_is_the_average_infidelity_of_the_gate(r):
 
 
 def test_the_defaults_are_fortes_published_numbers():
-    """Direct randomised benchmarking states process infidelities: 2.0e-4 and 46.4e-4."""
+    """Direct randomized benchmarking states process infidelities: 2.0e-4 and 46.4e-4."""
     noise = qh.ion_trap_noise()
     errors = noise._default_quantum_errors
     assert 1 - process_fidelity(errors["rx"].to_quantumchannel()) == pytest.approx(2.0e-4)
@@ -99,7 +100,7 @@ def test_each_source_of_errors_acts_alone(source, at_work):
     assert (abs(found - ideal).max() > 0.1) == seen
 
 
-def test_a_two_qubit_error_leaves_what_depolarising_leaves():
+def test_a_two_qubit_error_leaves_what_depolarizing_leaves():
     circuit = QuantumCircuit(2)
     circuit.rxx(np.pi, 0, 1)
     noise = qh.ion_trap_noise(0, 0.3, 0)  # λ = 0.4: |11⟩ stays with 0.6 + 0.4/4
@@ -137,16 +138,16 @@ def test_other_gates_become_an_ion_traps_own():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"one_qubit_error": 0.51}, r"one_qubit_error is 0.51; it must lie between 0, .*, and 0.5"),
-        ({"two_qubit_error": 0.76}, r"two_qubit_error is 0.76; .* and 0.75"),
-        ({"two_qubit_error": -1e-9}, r"two_qubit_error is -1e-09"),
-        ({"readout_error": 0.6}, r"readout_error is 0.6; .* and 0.5"),
-        ({"readout_error": float("nan")}, r"readout_error is nan"),
-        ({"readout_error": "0.1"}, r"readout_error is '0.1'"),
-        ({"one_qubit_error": False}, r"one_qubit_error is False"),
+        ({"one_qubit_error": 0.51}, r"one_qubit_error must be a number from 0, .*, to 0.5; got 0.51"),
+        ({"two_qubit_error": 0.76}, r"two_qubit_error must be .*, to 0.75; got 0.76"),
+        ({"two_qubit_error": -1e-9}, r"two_qubit_error must be .*; got -1e-09"),
+        ({"readout_error": 0.6}, r"readout_error must be .*, to 0.5; got 0.6"),
+        ({"readout_error": float("nan")}, r"readout_error must be .*; got nan"),
+        ({"readout_error": "0.1"}, r"readout_error must be .*; got '0.1'"),
+        ({"one_qubit_error": False}, r"one_qubit_error must be .*; got False"),
     ],
 )
-def test_refuses_errors_that_are_none(arguments, message):
+def test_refuses_errors_out_of_range(arguments, message):
     with pytest.raises(ValueError, match=message):
         qh.ion_trap_noise(**arguments)
 
@@ -189,7 +190,7 @@ def test_refuses_to_count_what_is_not_down_to_gates():
     with loop.for_loop(range(2)):
         loop.cx(0, 1)
     for circuit, name in ((three, "ccx"), (loop, "for_loop")):
-        with pytest.raises(ValueError, match=f"'{name}' on . qubits stands for gates that cannot be counted yet"):
+        with pytest.raises(ValueError, match=f"gates on one and two qubits; got '{name}' on . qubits. Use .*decompose"):
             qh.circuit_costs(circuit)
     assert qh.circuit_costs(three.decompose())["two_qubit_gates"] == 6
 
@@ -220,14 +221,18 @@ def test_names_of_services_and_their_devices(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "close"), [("Exact", "'exact'"), ("iontrap", "'ion_trap'"), ("FakeTorinoV2", "'FakeTorino'")]
 )
-def test_a_name_that_is_none_is_told_the_closest(name, close):
-    with pytest.raises(ValueError, match=f"execution is '{name}'; did you mean .*{close}.* There are 'exact', 'shots'"):
+def test_an_unknown_name_is_answered_with_the_closest(name, close):
+    with pytest.raises(
+        ValueError, match=f"execution must be 'exact', 'shots'.*; got '{name}'. Did you mean .*{close}.*"
+    ):
         qh.named_execution(name)
 
 
 @pytest.mark.parametrize("name", ("", "gpu", "FakeProviderForBackendV2", "exact:1"))
-def test_a_name_like_no_other_is_told_all(name):
-    with pytest.raises(ValueError, match=r"'ion_trap', 'ibm', 'ibm:NAME', 'ionq', 'ionq:NAME' .* 'FakeTorino'"):
+def test_a_name_like_no_other_is_answered_with_all(name):
+    with pytest.raises(
+        ValueError, match=rf"'ion_trap', 'ibm', 'ibm:NAME', 'ionq', 'ionq:NAME' .* 'FakeTorino'; got '{name}'"
+    ):
         qh.named_execution(name)
 
 
@@ -243,9 +248,7 @@ def test_vendors_packages_are_imported_where_they_are_used():
 )
 def test_a_package_that_is_missing_is_named(monkeypatch, name, module, package):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(
-        qh.ExecutionError, match=f"{package} is not installed; `pip install {package}` adds it; .*ion_trap"
-    ):
+    with pytest.raises(qh.ExecutionError, match=f"{package} is not installed. Run `pip install {package}`. .*ion_trap"):
         qh.named_execution(name)
 
 
@@ -266,6 +269,18 @@ class IBMService:
         return FakeManilaV2()
 
 
+def test_ibm_passes_on_the_announcement_of_the_samplers_successor(monkeypatch):
+    class Outdated(qiskit_ibm_runtime.Sampler):
+        def __init__(self, mode):
+            warnings.warn("this Sampler has a successor", DeprecationWarning, stacklevel=2)
+
+    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", IBMService)
+    monkeypatch.setattr(qiskit_ibm_runtime, "Sampler", Outdated)
+    with pytest.warns(DeprecationWarning, match="this Sampler has a successor"):
+        qh.ibm("ibm_manila")
+
+
+@pytest.mark.filterwarnings("ignore:The SamplerV2 class is deprecated")
 @pytest.mark.parametrize("given", ({"name": "ibm_manila"}, {"min_qubits": 4}))
 def test_ibm_measures_through_its_sampler_in_the_right_order(monkeypatch, given):
     monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", IBMService)
@@ -280,21 +295,23 @@ def test_ibm_measures_through_its_sampler_in_the_right_order(monkeypatch, given)
     assert off.max() < 0.25 < 0.5 < off_reverse.min()  # the fake device is noisy
 
 
-def test_ibm_without_a_key_is_told_what_to_set(monkeypatch, tmp_path):
+def test_ibm_without_a_key_says_what_to_set(monkeypatch, tmp_path):
     accounts = "qiskit_ibm_runtime.accounts.management._DEFAULT_ACCOUNT_CONFIG_JSON_FILE"
     monkeypatch.setattr(accounts, str(tmp_path / "none.json"))
-    with pytest.raises(qh.ExecutionError, match="set QISKIT_IBM_TOKEN, or .*save_account.*; without it, 'ion_trap'"):
+    with pytest.raises(qh.ExecutionError, match="set QISKIT_IBM_TOKEN, or .*save_account.*. Use 'ion_trap'"):
         qh.ibm()
 
 
-def test_ibm_out_of_reach_is_told_so_and_shows_no_key(monkeypatch):
+def test_ibm_out_of_reach_says_so_and_shows_no_key(monkeypatch):
     """The real client, behind a proxy that is not there: nothing leaves this machine."""
     monkeypatch.setenv("QISKIT_IBM_TOKEN", KEY)
     for name in ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
-    with pytest.raises(qh.ExecutionError, match="IBM's service did not work .*check QISKIT_IBM_TOKEN.*network") as told:
+    with pytest.raises(
+        qh.ExecutionError, match="IBM's service did not work .*Check QISKIT_IBM_TOKEN.*network"
+    ) as error:
         qh.ibm()
-    assert KEY not in str(told.value)
+    assert KEY not in str(error.value)
 
 
 def test_a_key_in_the_clients_own_error_is_hidden(monkeypatch):
@@ -303,23 +320,25 @@ def test_a_key_in_the_clients_own_error_is_hidden(monkeypatch):
 
     monkeypatch.setenv("QISKIT_IBM_TOKEN", KEY)
     monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", refuse)
-    with pytest.raises(qh.ExecutionError, match="RuntimeError: cannot sign in as …") as told:
+    with pytest.raises(qh.ExecutionError, match="RuntimeError: cannot sign in as …") as error:
         qh.ibm()
-    assert KEY not in str(told.value)
-    assert told.value.__cause__ is None and told.value.__suppress_context__  # or a traceback would show the key
+    assert KEY not in str(error.value)
+    assert error.value.__cause__ is None and error.value.__suppress_context__  # or a traceback would show the key
 
 
 def test_ibm_refuses_a_device_that_is_none_and_more_qubits_than_there_are(monkeypatch):
     monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", IBMService)
-    with pytest.raises(ValueError, match="IBM has no device 'ibm_nowhere' for this key; 'ibm' takes the least busy"):
+    with pytest.raises(ValueError, match="name must be a device of IBM .*least busy one; got 'ibm_nowhere'"):
         qh.ibm("ibm_nowhere")
-    with pytest.raises(qh.ExecutionError, match="IBM has no device of 6 qubits at work for this key; .*'ion_trap'"):
+    with pytest.raises(
+        qh.ExecutionError, match="IBM has no device in operation with 6 qubits or more for your key. .*'ion_trap'"
+    ):
         qh.ibm(min_qubits=6)
 
 
 @pytest.mark.parametrize("make", (qh.ibm, qh.ionq))
 def test_shots_are_checked_before_anyone_is_asked(make):
-    with pytest.raises(ValueError, match="shots is 0"):
+    with pytest.raises(ValueError, match="shots must be an integer ≥ 1; got 0"):
         make(shots=0)
 
 
@@ -468,15 +487,31 @@ def test_ionq_is_asked_for_the_shots_the_device_and_the_noise(service):
 
 
 @pytest.mark.parametrize(
-    ("given", "stamp"),
+    ("given", "label"),
     [
         ({}, "2,000 shots by qaan_helpers.IonQSampler on ionq_simulator"),
         ({"noise_model": "forte-1"}, "2,000 shots by qaan_helpers.IonQSampler on ionq_simulator with forte-1's noise"),
         ({"name": "qpu.forte-1"}, "2,000 shots by qaan_helpers.IonQSampler on ionq_qpu.forte-1"),
     ],
 )
-def test_ionq_says_where_it_ran(service, given, stamp):
-    assert str(qh.ionq(**given)) == stamp
+def test_ionq_says_where_it_ran(service, given, label):
+    assert str(qh.ionq(**given)) == label
+
+
+def test_ionqs_own_warnings_pass_except_the_advice_that_is_followed(service, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        qh.ionq(shots=5)
+    from qiskit_ionq import ionq_backend
+
+    def no_answer(name):
+        warnings.warn(f"no answer for {name}", stacklevel=2)
+        return 29
+
+    monkeypatch.setattr(ionq_backend, "get_n_qubits", no_answer)
+    with pytest.warns(UserWarning, match="no answer for") as caught:
+        qh.ionq(shots=5)
+    assert "no answer for ionq_simulator" in [str(warning.message) for warning in caught]
 
 
 def test_a_born_machine_is_fitted_at_ionq(service):
@@ -489,19 +524,19 @@ def test_a_born_machine_is_fitted_at_ionq(service):
 
 @pytest.mark.parametrize("counts", ({"01": 3, "10": 5}, {"01": 1, "10": 2, "11": 4}, {"00": 1}))
 def test_as_many_outcomes_as_shots_whatever_rounding_made_of_them(counts):
-    outcomes = devices._outcomes(counts, 1000)
+    outcomes = ionq._expand_counts(counts, 1000)
     share = np.array(list(counts.values())) * 1000 / sum(counts.values())
     assert len(outcomes) == 1000
     assert abs(np.bincount(outcomes, minlength=4)[[int(key, 2) for key in counts]] - share).max() < 0.5
 
 
-def test_ionqs_failed_job_is_sent_again_and_then_told(service):
+def test_ionqs_failed_job_is_sent_again_and_then_reported(service):
     service.failing = True
     runner = prepared(qh.ionq(shots=10, retries=1), lopsided())
-    with pytest.raises(qh.ExecutionError, match="failed .*2, .*Boom: the trap is empty") as told:
+    with pytest.raises(qh.ExecutionError, match="failed .*2, .*Boom: the trap is empty") as error:
         runner.probabilities(ANGLES, np.random.default_rng(0))
     assert len(service.jobs) == 2
-    assert KEY not in str(told.value)
+    assert KEY not in str(error.value)
 
 
 def test_what_ionq_refuses_is_asked_once(service):
@@ -512,30 +547,30 @@ def test_what_ionq_refuses_is_asked_once(service):
     assert not service.jobs
 
 
-def test_ionq_gone_in_the_middle_is_told_after_the_last_try(service, monkeypatch):
+def test_ionq_gone_in_the_middle_is_reported_after_the_last_try(service, monkeypatch):
     how = qh.ionq(shots=10, retries=1)
     runner = prepared(how, lopsided())
     monkeypatch.setattr(how.sampler._backend.client, "_url", f"http://127.0.0.1:{closed_port()}/v0.4")
-    with pytest.raises(qh.ExecutionError, match="failed .*2, .*ConnectionError") as told:
+    with pytest.raises(qh.ExecutionError, match="failed .*2, .*ConnectionError") as error:
         runner.probabilities(ANGLES, np.random.default_rng(0))
-    assert KEY not in str(told.value)
+    assert KEY not in str(error.value)
 
 
-def test_ionq_waits_no_longer_than_told_and_cancels(service, monkeypatch):
+def test_ionq_waits_no_longer_than_the_timeout_and_cancels(service, monkeypatch):
     cancelled, status = [], IonQService.status
     runner = prepared(qh.ionq(shots=10, timeout=0.2, retries=0), lopsided())
     done = time.monotonic() + 5
     waiting = {"id": "job-0", "status": "ready"}
     monkeypatch.setattr(IonQService, "status", lambda *job: status(*job) if time.monotonic() > done else waiting)
-    monkeypatch.setattr(devices.IonQSamplerJob, "cancel", lambda job: cancelled.append(job))
+    monkeypatch.setattr(ionq.IonQSamplerJob, "cancel", lambda job: cancelled.append(job))
     with pytest.raises(qh.ExecutionError, match="no result within 0.2 seconds"):
         runner.probabilities(ANGLES, np.random.default_rng(0))
     assert len(cancelled) == 1
 
 
-def test_ionq_without_a_key_is_told_what_to_set(service, monkeypatch):
+def test_ionq_without_a_key_says_what_to_set(service, monkeypatch):
     monkeypatch.delenv("IONQ_API_KEY")
-    with pytest.raises(qh.ExecutionError, match="set IONQ_API_KEY; without it, 'ion_trap' and 'FakeTorino'"):
+    with pytest.raises(qh.ExecutionError, match="set IONQ_API_KEY. Use 'ion_trap' or 'FakeTorino'"):
         qh.ionq()
 
 
@@ -545,23 +580,25 @@ def test_ionqs_other_name_of_the_key_serves_too(service, monkeypatch):
     assert qh.ionq(shots=5).shots == 5
 
 
-def test_a_wrong_key_is_told_at_once(service):
+def test_a_wrong_key_is_reported_at_once(service):
     service.key = "another"
-    with pytest.raises(qh.ExecutionError, match="IonQ's service refuses the key; check IONQ_API_KEY") as told:
+    with pytest.raises(qh.ExecutionError, match="IonQ's service refuses the key. Check IONQ_API_KEY") as error:
         qh.ionq()
-    assert KEY not in str(told.value)
+    assert KEY not in str(error.value)
 
 
-def test_ionq_out_of_reach_is_told_at_once(service, monkeypatch):
+def test_ionq_out_of_reach_is_reported_at_once(service, monkeypatch):
     monkeypatch.setenv("IONQ_API_URL", f"http://127.0.0.1:{closed_port()}/v0.4")
     with pytest.raises(qh.ExecutionError, match=r"IonQ's service at http://127.0.0.1:\d+/v0.4 does not answer"):
         qh.ionq()
 
 
 def test_ionq_refuses_a_device_that_is_none_and_noise_on_one_that_is_real(service):
-    with pytest.raises(ValueError, match="IonQ has no device 'qpu.foo'; 'ionq_simulator' and 'qpu.forte-1'"):
+    with pytest.raises(
+        ValueError, match="name must be a device of IonQ, such as 'ionq_simulator' or 'qpu.forte-1'; got 'qpu.foo'"
+    ):
         qh.ionq("qpu.foo")
-    with pytest.raises(ValueError, match="noise_model is for the simulator, and 'qpu.forte-1' is a device"):
+    with pytest.raises(ValueError, match="noise_model must be None for 'qpu.forte-1', a device .*; got 'aria-1'"):
         qh.ionq("qpu.forte-1", noise_model="aria-1")
 
 
