@@ -104,7 +104,8 @@ def _execution(options: argparse.Namespace) -> "Execution | None":
 
     if options.execution == "exact" and options.shots is not None:
         raise ValueError("--execution exact takes no --shots; leave it out, or choose --execution shots")
-    return named_execution(options.execution or "shots", 2000 if options.shots is None else options.shots)
+    name = "shots" if options.execution is None else options.execution
+    return named_execution(name, 2000 if options.shots is None else options.shots)
 
 
 def _new_prior(options: argparse.Namespace) -> "Prior":

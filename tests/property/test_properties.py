@@ -787,7 +787,7 @@ def test_the_command_line_refuses_a_bad_option_before_any_work(option, data):
 def test_the_command_line_refuses_a_bad_number_of_images_or_no_run(command, n):
     with tempfile.TemporaryDirectory() as folder:
         status, said = commanded(command, folder)
-        assert status == 2 and "holds no checkpoint" in said
+        assert status == 2 and "holds no save of a run" in said
         small_gan().save(folder)
         status, said = commanded(command, folder, "-n", n)
         assert status == 2 and "error: " in said
