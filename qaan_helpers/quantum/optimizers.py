@@ -57,7 +57,6 @@ class Optimizer(ABC):
             rng: The generator for random decisions of the optimizer.
         """
 
-    @abstractmethod
     def for_refit(self, n_angles: int) -> "Optimizer":
         """Return the optimizer for a later fit, which starts from the angles of the previous one.
 
@@ -65,8 +64,9 @@ class Optimizer(ABC):
             n_angles: The number P of angles to fit.
 
         Returns:
-            An optimizer of the same kind with fewer evaluations.
+            The same optimizer with a tenth of the evaluations, unless its class decides otherwise.
         """
+        return type(self)(**vars(self) | {"max_evaluations": max(1, self.max_evaluations // 10)})
 
     def n_points(self, n_angles: int) -> int:
         """Return the number of circuits per evaluation and measurement basis.
@@ -214,14 +214,6 @@ class Adam(Optimizer):
         """
         return 2 * n_angles + 1
 
-    def for_refit(self, n_angles: int) -> "Adam":
-        """Return Adam with a tenth of the evaluations.
-
-        Args:
-            n_angles: The number P of angles to fit.
-        """
-        return replace(self, max_evaluations=max(1, self.max_evaluations // 10))
-
 
 @dataclass(frozen=True)
 class Spsa(Optimizer):
@@ -270,16 +262,8 @@ class Spsa(Optimizer):
             angles = angles - length * slope / max(mean_size, 1e-9) * direction
         objective.cost(angles)
 
-    def for_refit(self, n_angles: int) -> "Spsa":
-        """Return SPSA with a tenth of the evaluations.
 
-        Args:
-            n_angles: The number P of angles to fit.
-        """
-        return replace(self, max_evaluations=max(1, self.max_evaluations // 10))
-
-
-OPTIMIZERS: dict[str, type[Optimizer]] = {"cobyla": Cobyla, "adam": Adam, "spsa": Spsa}
+OPTIMIZERS: dict[str, type[Optimizer]] = {each.name: each for each in (Cobyla, Adam, Spsa)}
 
 
 def as_optimizer(optimizer: str | Mapping[str, object] | Optimizer) -> Optimizer:

@@ -1,4 +1,4 @@
-"""The one bit order, how activations become bits, and what entropies say of them."""
+"""The bit order, binarization of activations, and entropies of bits."""
 
 import math
 
@@ -72,6 +72,14 @@ def test_takes_activations_that_carry_a_gradient():
     assert qh.binarize(torch.tensor([[0.5], [-0.5]], requires_grad=True)).tolist() == [[1], [0]]
 
 
+@pytest.mark.parametrize("method", ("median", "sign", "bernoulli"))
+def test_arrays_and_tensors_give_the_same_bits(method):
+    tensor = torch.tanh(torch.randn(50, 4, generator=torch.manual_seed(1)))
+    bits = qh.binarize(tensor, method, seed=3)
+    for same in (tensor.numpy(), tensor.double().numpy(), tensor.requires_grad_()):
+        np.testing.assert_array_equal(qh.binarize(same, method, seed=3), bits)
+
+
 def test_refuses_an_unknown_method_and_names_the_known():
     with pytest.raises(ValueError, match="method must be one of 'median', 'sign', 'bernoulli'; got 'mean'"):
         qh.binarize(torch.zeros(4, 2), "mean")
@@ -133,7 +141,7 @@ def test_total_correlation_of_known_bits(bits, nats):
 
 
 def test_total_correlation_is_the_distance_of_the_best_product():
-    """Watanabe's other reading: the KL divergence of the product of the columns' shares of ones."""
+    """Watanabe's other formula: the KL divergence of the product distribution with the columns' means."""
     bits = np.random.default_rng(0).integers(0, 2, (40, 3))
     bits[:, 2] |= bits[:, 0]
     states, counts = np.unique(bits, axis=0, return_counts=True)

@@ -1,4 +1,4 @@
-"""Noise as strong as it says, costs as counted by hand, and services that work, are away or say no."""
+"""The ion trap's noise, gate counts by hand, and services that work, are out of reach or refuse."""
 
 import json
 import socket
@@ -95,9 +95,9 @@ def test_each_source_of_errors_acts_alone(source, at_work):
     if at_work == "nothing":
         circuit.rz(1.0, 0)
     ideal = {"one_qubit_error": [1, 0], "two_qubit_error": [1, 1]}.get(at_work, [0, 0])
-    found = ones(qh.Shots(noise_model=qh.ion_trap_noise(**off | {source: 0.3})), circuit, 2000)
+    measured = ones(qh.Shots(noise_model=qh.ion_trap_noise(**off | {source: 0.3})), circuit, 2000)
     seen = source == at_work or source == "readout_error"
-    assert (abs(found - ideal).max() > 0.1) == seen
+    assert (abs(measured - ideal).max() > 0.1) == seen
 
 
 def test_a_two_qubit_error_leaves_what_depolarizing_leaves():
@@ -256,7 +256,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch, name, module, package):
 
 
 class IBMService:
-    """Stands in for QiskitRuntimeService: one fake device, which the Sampler then runs here."""
+    """A substitute for QiskitRuntimeService: one fake device, which the Sampler then runs here."""
 
     def backend(self, name):
         if name != "ibm_manila":
@@ -288,10 +288,10 @@ def test_ibm_measures_through_its_sampler_in_the_right_order(monkeypatch, given)
     assert (how.shots, how.timeout) == (1500, 300)
     runner = prepared(how, lopsided())
     assert runner.circuit.num_qubits == 5
-    found = runner.probabilities(ANGLES[:2], np.random.default_rng(0))
+    measured = runner.probabilities(ANGLES[:2], np.random.default_rng(0))
     expected = born(lopsided(), ANGLES[:2])
     reverse = expected[:, [0, 4, 2, 6, 1, 5, 3, 7]]  # the qubits in the other order
-    off, off_reverse = (abs(found - p).sum(1) / 2 for p in (expected, reverse))
+    off, off_reverse = (abs(measured - p).sum(1) / 2 for p in (expected, reverse))
     assert off.max() < 0.25 < 0.5 < off_reverse.min()  # the fake device is noisy
 
 
@@ -326,7 +326,7 @@ def test_a_key_in_the_clients_own_error_is_hidden(monkeypatch):
     assert error.value.__cause__ is None and error.value.__suppress_context__  # or a traceback would show the key
 
 
-def test_ibm_refuses_a_device_that_is_none_and_more_qubits_than_there_are(monkeypatch):
+def test_ibm_refuses_an_unknown_device_and_more_qubits_than_there_are(monkeypatch):
     monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", IBMService)
     with pytest.raises(ValueError, match="name must be a device of IBM .*least busy one; got 'ibm_nowhere'"):
         qh.ibm("ibm_nowhere")
@@ -346,7 +346,7 @@ def test_shots_are_checked_before_anyone_is_asked(make):
 
 
 class IonQService(ThreadingHTTPServer):
-    """Stands in for IonQ's service: takes jobs as its client sends them, and computes what they measure."""
+    """A substitute for IonQ's service: takes jobs as its client sends them, and computes what they measure."""
 
     daemon_threads = True
 
@@ -452,14 +452,14 @@ def closed_port():
 def test_ionq_measures_many_circuits_in_one_job_and_in_the_right_order(service, given):
     runner = prepared(qh.ionq(shots=4000, **given), lopsided())
     rng, expected = np.random.default_rng(0), born(lopsided(), ANGLES)
-    found = runner.probabilities(ANGLES, rng)
+    measured = runner.probabilities(ANGLES, rng)
     assert len(service.jobs) == 1
-    np.testing.assert_allclose(found.sum(1), 1)
-    assert (abs(found - expected).sum(1) / 2).max() < 0.05
+    np.testing.assert_allclose(measured.sum(1), 1)
+    assert (abs(measured - expected).sum(1) / 2).max() < 0.05
     alone = runner.probabilities(ANGLES[:1], rng)
     assert len(service.jobs) == 2
     assert (abs(alone - expected[:1]).sum(1) / 2).max() < 0.05
-    assert (alone != found[:1]).any()  # fresh shots
+    assert (alone != measured[:1]).any()  # fresh shots
 
 
 @pytest.mark.parametrize("qubit", range(3))
@@ -523,11 +523,11 @@ def test_a_born_machine_is_fitted_at_ionq(service):
 
 
 @pytest.mark.parametrize("counts", ({"01": 3, "10": 5}, {"01": 1, "10": 2, "11": 4}, {"00": 1}))
-def test_as_many_outcomes_as_shots_whatever_rounding_made_of_them(counts):
+def test_rounding_never_changes_the_number_of_outcomes(counts):
     outcomes = ionq._expand_counts(counts, 1000)
-    share = np.array(list(counts.values())) * 1000 / sum(counts.values())
+    expected = np.array(list(counts.values())) * 1000 / sum(counts.values())
     assert len(outcomes) == 1000
-    assert abs(np.bincount(outcomes, minlength=4)[[int(key, 2) for key in counts]] - share).max() < 0.5
+    assert abs(np.bincount(outcomes, minlength=4)[[int(key, 2) for key in counts]] - expected).max() < 0.5
 
 
 def test_ionqs_failed_job_is_sent_again_and_then_reported(service):
@@ -593,7 +593,7 @@ def test_ionq_out_of_reach_is_reported_at_once(service, monkeypatch):
         qh.ionq()
 
 
-def test_ionq_refuses_a_device_that_is_none_and_noise_on_one_that_is_real(service):
+def test_ionq_refuses_an_unknown_device_and_a_noise_model_for_a_real_one(service):
     with pytest.raises(
         ValueError, match="name must be a device of IonQ, such as 'ionq_simulator' or 'qpu.forte-1'; got 'qpu.foo'"
     ):

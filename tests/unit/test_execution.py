@@ -171,8 +171,8 @@ def test_columns_that_a_circuit_does_not_use_are_passed_over():
     circuit, others = qh.qcbm_ansatz(3, 1), [Parameter("x"), Parameter("y")]
     angles = random_angles(circuit, 2)
     runner = qh.Exact().prepare(circuit, [others[0], *circuit.parameters, others[1]])
-    found = runner.probabilities(np.hstack([np.full((2, 1), 9.0), angles, np.full((2, 1), 7.0)]))
-    np.testing.assert_allclose(found, born(circuit, angles), atol=1e-12)
+    probabilities = runner.probabilities(np.hstack([np.full((2, 1), 9.0), angles, np.full((2, 1), 7.0)]))
+    np.testing.assert_allclose(probabilities, born(circuit, angles), atol=1e-12)
 
 
 def test_a_free_phase_of_the_whole_changes_nothing():
@@ -188,9 +188,9 @@ def test_only_the_states_asked_for_in_the_order_asked(how):
     circuit = qh.qcbm_ansatz(3, 1, warm_start=False)
     angles = np.zeros((2, circuit.num_parameters))
     angles[:, 0] = np.pi / 2  # RX on qubit 0: states 0 and 1, half and half
-    found = prepared(how, circuit).probabilities(angles, np.random.default_rng(0), np.array([7, 1, 2, 0]))
-    np.testing.assert_allclose(found, [[0, 0.5, 0, 0.5]] * 2, atol=0.04)
-    assert found[0, 0] == pytest.approx(0, abs=1e-12)
+    probabilities = prepared(how, circuit).probabilities(angles, np.random.default_rng(0), np.array([7, 1, 2, 0]))
+    np.testing.assert_allclose(probabilities, [[0, 0.5, 0, 0.5]] * 2, atol=0.04)
+    assert probabilities[0, 0] == pytest.approx(0, abs=1e-12)
 
 
 @EVERY_PATH
@@ -388,18 +388,18 @@ def test_says_how_it_ran(execution, label):
 
 
 @pytest.mark.parametrize("shots", (0, -5, True, 2.0, "many", None))
-def test_refuses_shots_that_are_no_number_of_shots(shots):
+def test_refuses_shots_that_are_not_a_positive_integer(shots):
     for make in (qh.Shots, lambda shots: qh.Primitive(StatevectorSampler(), shots)):
         with pytest.raises(ValueError, match=f"shots must be an integer in 1–10,000,000; got {shots!r}"):
             make(shots)
 
 
-def test_refuses_a_sampler_that_is_none():
+def test_refuses_what_is_not_a_sampler():
     with pytest.raises(ValueError, match="sampler must be a Qiskit SamplerV2 with a run method; got 'aer'"):
         qh.Primitive("aer")
 
 
-def test_refuses_noise_that_is_no_noise_model():
+def test_refuses_noise_that_is_not_a_noise_model():
     with pytest.raises(ValueError, match="noise_model must be a qiskit_aer NoiseModel.*; got <function ion_trap_noise"):
         qh.Shots(100, noise_model=qh.ion_trap_noise)
 
@@ -451,8 +451,8 @@ def test_a_device_may_have_more_qubits_than_the_memory_holds(monkeypatch):
 def test_available_memory_heeds_the_container(monkeypatch, tmp_path, names, limit, free):
     if limit:
         (tmp_path / "memory").mkdir()
-        for name, told in zip(names, (limit, "1000000"), strict=True):
-            (tmp_path / name).write_text(f"{told}\n")
+        for name, content in zip(names, (limit, "1000000"), strict=True):
+            (tmp_path / name).write_text(f"{content}\n")
     monkeypatch.setattr(execution, "Path", lambda _: tmp_path)
     monkeypatch.setattr(execution.psutil, "virtual_memory", lambda: SimpleNamespace(available=5_000_000))
     assert execution.available_memory() == free
@@ -596,9 +596,9 @@ def test_outcomes_of_one_two_and_three_octets(n_qubits, how):
 def test_sixteen_qubits_where_aer_fuses_gates():
     circuit = qh.qcbm_ansatz(16, 1, "linear")
     angles = np.random.default_rng(3).normal(0, 1, (2, circuit.num_parameters))
-    found = qh.Exact().prepare(circuit, list(circuit.parameters)).probabilities(angles)
+    probabilities = qh.Exact().prepare(circuit, list(circuit.parameters)).probabilities(angles)
     expected = [Statevector(circuit.assign_parameters(row)).probabilities() for row in angles]
-    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-14)
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-8, atol=1e-14)
 
 
 # --- shots sampled from exact probabilities ---
@@ -632,7 +632,7 @@ def test_aer_measures_where_there_is_noise_or_too_much_to_list(execution, n_qubi
     assert type(execution.prepare(circuit, list(circuit.parameters))).__name__ == runner
 
 
-# --- circuits as they are sent ---
+# --- circuits that are sent ---
 
 
 @pytest.mark.parametrize(
@@ -653,7 +653,7 @@ def test_a_line_of_qubits_costs_more_two_qubit_gates_than_the_circuit_names(how)
     assert set(sent.count_ops()) == {"sx", "rz", "cx", "measure", "barrier"}
     plain = generate_preset_pass_manager(1, backend=ideal_line(5), seed_transpiler=0).run(circuit)
     assert sent.count_ops()["cx"] < plain.count_ops()["cx"]  # a better place for each qubit was looked for
-    assert how(ideal_line(5)).prepare(circuit, list(circuit.parameters)).circuit == sent  # and found again
+    assert how(ideal_line(5)).prepare(circuit, list(circuit.parameters)).circuit == sent  # the layout is reproducible
 
 
 def test_circuits_where_everything_is_wired_have_no_more_two_qubit_gates():
@@ -755,8 +755,8 @@ LOST = RuntimeError("the device went to lunch")
 def test_a_job_that_fails_is_sent_again_after_growing_waits(clock, failures, step):
     sampler = Scripted(clock, *[step] * failures)
     circuit, angles = lopsided()
-    found = on(sampler).probabilities(angles, np.random.default_rng(0))
-    agree(found, born(circuit, angles), SHOTS)
+    probabilities = on(sampler).probabilities(angles, np.random.default_rng(0))
+    agree(probabilities, born(circuit, angles), SHOTS)
     assert clock.slept == [execution.RETRY_WAIT, 2 * execution.RETRY_WAIT][:failures]
     assert len(sampler.sent) == failures + 1
     for pubs, shots in sampler.sent:  # the same rows, all of them, as often
@@ -820,7 +820,7 @@ def test_a_job_that_is_done_is_soon_noticed_though_it_is_not_asked_without_end(c
 
 
 def test_a_job_whose_result_is_out_of_reach_is_cancelled_before_the_next_is_sent(clock):
-    """A connection that is lost leaves the job behind it running: it would be paid for beside the second."""
+    """A connection that is lost leaves the job behind it running: it would be paid for in addition to the second."""
     sampler = Scripted(clock, ConnectionError("lost"))
     on(sampler).probabilities(lopsided()[1], None)
     assert [job.cancelled for job in sampler.jobs] == [1, 0]
@@ -847,13 +847,13 @@ def test_ctrl_c_cancels_the_job_and_ends_the_tries(clock):
 
 
 @pytest.mark.parametrize("retries", (-1, 1.5, True, None, "two"))
-def test_refuses_retries_that_are_no_number_of_tries(retries):
+def test_refuses_retries_that_are_not_an_integer_of_at_least_0(retries):
     with pytest.raises(ValueError, match=f"retries must be an integer ≥ 0; got {retries!r}"):
         qh.Primitive(StatevectorSampler(), retries=retries)
 
 
 @pytest.mark.parametrize("timeout", (0, -3, float("nan"), "soon", [5]))
-def test_refuses_a_timeout_that_is_no_time(timeout):
+def test_refuses_a_timeout_that_is_not_a_positive_number(timeout):
     with pytest.raises(ValueError, match="timeout must be a positive number of seconds, or None for no limit; got "):
         qh.Primitive(StatevectorSampler(), timeout=timeout)
 
@@ -928,7 +928,7 @@ def test_a_pass_manager_that_measures_a_second_time_is_named_as_what_does_this()
         on(statevector_sampler(), pass_manager=Twice()).probabilities(lopsided()[1], None)
 
 
-def test_more_shots_than_asked_for_are_all_counted_and_none_too_many_sampled():
+def test_more_shots_than_requested_are_all_counted_but_not_all_sampled():
     circuit, angles = lopsided()
     runner = on(Changing(lambda meas: {"meas": meas}, more_shots=96), 4)
     agree(runner.probabilities(angles, None), born(circuit, angles), 100)

@@ -1,4 +1,4 @@
-"""Bars in a notebook's kernel, as they are stored; what they count is tested where it is counted."""
+"""Progress bars that a notebook stores; what they count is tested where it is counted."""
 
 import nbformat
 import pytest

@@ -57,9 +57,6 @@ class Scripted(Optimizer):
     def minimize(self, objective, angles, max_evaluations, rng):
         self._script(objective, angles, max_evaluations)
 
-    def for_refit(self, n_angles):
-        return self
-
 
 class Counting:
     """Exact, but it records what is asked of it: (runner, rows of angles) for each call."""
@@ -271,7 +268,7 @@ def test_epsilon_clips_the_cost():
 
 
 def test_the_best_point_is_kept_not_the_last():
-    """Whatever way the optimizer goes: here a random walk, whose best point is neither the first nor the last."""
+    """The optimizer here is a random walk, whose best point is neither the first nor the last."""
 
     def walk(objective, angles, budget):
         for step in np.random.default_rng(4).normal(0, 1, (12, len(angles))):
@@ -286,12 +283,12 @@ def test_the_best_point_is_kept_not_the_last():
     np.testing.assert_array_equal(qcbm.angles, result.angles)
 
 
-def test_a_later_change_of_the_model_leaves_the_result_alone():
+def test_a_later_change_of_the_model_does_not_change_the_result():
     qcbm = small()
     result = qcbm.fit(some_bits(qcbm), max_evaluations=15)
-    kept = result.angles.copy()
+    copy = result.angles.copy()
     qcbm.angles += 1
-    np.testing.assert_array_equal(result.angles, kept)
+    np.testing.assert_array_equal(result.angles, copy)
 
 
 @OPTIMIZERS
@@ -308,7 +305,7 @@ def test_the_next_fit_starts_where_the_last_ended(optimizer):
 
 
 @OPTIMIZERS
-def test_the_callback_hears_of_each_evaluation(optimizer):
+def test_the_callback_is_called_after_each_evaluation(optimizer):
     qcbm, heard = small(), []
     result = qcbm.fit(some_bits(qcbm), optimizer, 13, callback=lambda *call: heard.append(call))
     assert heard == list(enumerate(result.costs, start=1))
@@ -385,8 +382,8 @@ def test_learns_bits_that_are_bound_to_each_other(optimizer, budget, above):
     result = qcbm.fit(BOUND, optimizer, budget)
     assert result.costs[0] == pytest.approx(4 * LN2, abs=0.2)
     assert 0 <= result.best_cost - qh.entropy(BOUND) < above < TOGETHER
-    shares = [(qcbm.sample(2000) == state).all(1).mean() for state in np.unique(BOUND, axis=0)]
-    assert sum(shares) > {"cobyla": 0.8, "adam": 0.9, "spsa": 0.3}[optimizer]  # a quarter when it began
+    fractions = [(qcbm.sample(2000) == state).all(1).mean() for state in np.unique(BOUND, axis=0)]
+    assert sum(fractions) > {"cobyla": 0.8, "adam": 0.9, "spsa": 0.3}[optimizer]  # 0.25 at the start
 
 
 def test_trained_turns_start_near_the_y_basis():
@@ -409,7 +406,7 @@ def test_learns_two_bases_at_once(bases):
 
 
 def test_correlations_between_the_halves_are_lost():
-    """Each half is learned to the last nat, and of the bit that they share nothing is."""
+    """The KL divergence that remains is the mutual information of the halves."""
     bits = np.repeat([[0, 0, 0, 1], [1, 1, 1, 0]], 50, axis=0)
     qcbm = qh.QCBM(qh.qcbm_ansatz(2, 2), bases="zo")
     cost = qcbm.fit(bits, "adam", 100).best_cost
@@ -471,7 +468,7 @@ def device_error(done, budget):
 
 
 class Oracle(Device):
-    """A device of two qubits that tosses coins, but says "state 1" in the jobs `good`: which point is best is known."""
+    """A device with uniform outcomes, but "state 1" in the jobs `good`, so that the best point is known."""
 
     def __init__(self, good, *fails):
         super().__init__(*fails)
