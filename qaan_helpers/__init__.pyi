@@ -22,12 +22,12 @@ from .evaluation.metrics import frechet_distance as frechet_distance
 from .evaluation.metrics import inception_score as inception_score
 from .evaluation.metrics import kernel_distance as kernel_distance
 from .evaluation.metrics import nearest_distance as nearest_distance
-from .gan.networks import Discriminator as Discriminator
-from .gan.networks import Generator as Generator
-from .gan.storage import bundled as bundled
 from .gan.model import QAAN as QAAN
 from .gan.model import Report as Report
 from .gan.model import Settings as Settings
+from .gan.networks import Discriminator as Discriminator
+from .gan.networks import Generator as Generator
+from .gan.storage import bundled as bundled
 from .gan.training import train as train
 from .mnist import Digits as Digits
 from .mnist import load_mnist as load_mnist

@@ -1,7 +1,6 @@
-"""Train digit_classifier.safetensors on full MNIST: `python tools/train_classifier.py ROOT` (a few minutes on a CPU)."""
+"""Train digit_classifier.safetensors on full MNIST: `python tools/train_classifier.py ROOT`, a few minutes on a CPU."""
 
 import sys
-from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
