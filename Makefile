@@ -42,9 +42,10 @@ test-tools: $(READY)  ## install what some tests are skipped without: repo2docke
 	@for name in $(BROWSERS); do command -v $$name && exit; done; \
 	test "$$(id -u)" = 0 && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qqy install chromium >/dev/null
 
-lint: $(READY)  ## check style and format
+lint: $(READY)  ## check style, format and types
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
 
 coverage: $(READY)  ## say which lines and branches of qaan_helpers the unit tests reach
 	$(BIN)/pip install -q pytest-cov
@@ -69,5 +70,5 @@ notebooks: $(READY)  ## run every notebook anew and store its outputs
 	$(BIN)/python tools/navigation.py
 
 clean:  ## remove caches and build leftovers; the environment and your runs stay
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache notebooks/.ipynb_checkpoints
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache notebooks/.ipynb_checkpoints
 	rm -rf __pycache__ qaan_helpers/__pycache__ tests/__pycache__
