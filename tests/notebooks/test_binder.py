@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS_ONLY = {"nbval", "pytest", "pytest-xdist", "hypothesis", "ruff"}
+TESTS_ONLY = {"nbval", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "docstring-parser"}
 needs_repo2docker = pytest.mark.skipif(
     find_spec("repo2docker") is None, reason="needs repo2docker: pip install -e .[tools]"
 )

@@ -67,7 +67,7 @@ def test_a_generator_is_collapsed_below_a_twentieth_of_the_real_spread(share, co
     found = findings(drawn=images_of_spread(share * 48))
     assert list(found) == (["collapsed generator"] if collapsed else [])
     if collapsed:
-        assert f"{share:.1%} of the real ones' spread" in found["collapsed generator"]
+        assert f"{share:.1%} of the real images' variance" in found["collapsed generator"]
         assert "smaller learning_rate" in found["collapsed generator"]
 
 

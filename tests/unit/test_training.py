@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import qaan_helpers as qh
+from qaan_helpers.lab import plots
 
 BATCH = 8
 pytestmark = pytest.mark.filterwarnings("ignore:epoch .*, dead prior")  # the Recorder draws one code only
@@ -428,7 +429,7 @@ def test_bits_of_wrong_images_are_refused(shape):
 
 def test_images_and_latents_that_are_no_tensors_are_refused(digits):
     gan = make()
-    for call in (gan.bits, gan.discriminator.features, qh.plots.digit_grid, qh.inception_score):
+    for call in (gan.bits, gan.discriminator.features, plots.digit_grid, qh.inception_score):
         with pytest.raises(ValueError, match=r"images must be a torch tensor; got ndarray.*torch\.as_tensor\(images\)"):
             call(digits.images.numpy())
     with pytest.raises(ValueError, match="latents must be a torch tensor; got list"):
@@ -531,6 +532,7 @@ import hashlib, json, sys
 import torch
 torch.set_num_threads(int(sys.argv[1]))
 import qaan_helpers as qh
+from qaan_helpers.lab import plots
 from qaan_helpers.gan import storage
 
 sample = qh.load_mnist((3, 7), source="sample")
@@ -638,9 +640,7 @@ def test_settings_that_cannot_work_are_refused(settings, message):
 
 
 def test_a_setting_that_does_not_exist_is_refused():
-    with pytest.raises(
-        ValueError, match="learning_speed is not a known name; choose from learning_rate, "
-    ):
+    with pytest.raises(ValueError, match="learning_speed is not a known name; choose from learning_rate, "):
         make(learning_speed=1)
 
 
