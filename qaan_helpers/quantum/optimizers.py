@@ -133,9 +133,12 @@ class Cobyla(Optimizer):
             ValueError: If `max_evaluations` is less than P + 2.
         """
         from scipy.optimize import minimize
+        from threadpoolctl import threadpool_limits
 
         budget = self.check_budget(len(angles), max_evaluations)
-        minimize(objective.cost, angles, method="COBYLA", options={"maxiter": budget, "rhobeg": self.trust_radius})
+        options = {"maxiter": budget, "rhobeg": self.trust_radius}
+        with threadpool_limits(1, user_api="blas"):  # its matrices are small: a second thread only waits
+            minimize(objective.cost, angles, method="COBYLA", options=options)
 
     def check_budget(self, n_angles: int, max_evaluations: int | None = None, name: str = "max_evaluations") -> int:
         """Check that the budget covers the first simplex and one step, P + 2 evaluations.

@@ -96,7 +96,7 @@ def test_each_exercise_is_open_in_the_notebook_and_solved_beside_it(path):
 @each
 def test_time_and_memory_are_those_of_the_stored_run(path):
     seconds, memory = measured(path)
-    assert seconds <= (20 if path.stem == "00_play" else 150)
+    assert seconds <= (30 if path.stem == "00_play" else 210)  # on a slow machine; half of it on a fast one
     assert memory < 1.5
     told = re.search(r"\*\*Takes\*\* about (\d+) s and ([\d.]+) GB", cells(path, "markdown")[0]["source"])
     assert (int(told[1]), float(told[2])) == (seconds, memory)

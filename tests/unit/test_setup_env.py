@@ -381,7 +381,7 @@ def test_pyproject_repeats_lines_of_requirements_txt():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [line.split("#")[0].strip() for line in REQUIREMENT_LINES]
     assert len(lines) == len(set(lines))
-    assert len(project["dependencies"]) == 16
+    assert len(project["dependencies"]) == 17
     assert set(project["dependencies"]) <= set(lines)
     for extra in ("hardware", "sweep"):
         assert set(project["optional-dependencies"][extra]) <= set(lines)
