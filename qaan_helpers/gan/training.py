@@ -71,12 +71,12 @@ def train(
 
 
 def _epochs(gan: QAAN, digits: Digits, epochs: int, batch_size: int, on_collapse: str) -> Iterator[Report]:
-    _note_data(gan, digits, batch_size)
     real_variance = health.image_variance(digits.images[:: len(digits) // 500 + 1])
     reported: dict[str, str] = {}
     for _ in range(epochs):
         before, learning = snapshot(gan), torch.is_grad_enabled()
         try:
+            _note_data(gan, digits, batch_size)
             problems = _epoch(gan, digits, batch_size, before, real_variance)
         except BaseException as error:
             keep_prior = isinstance(error, ExecutionError)
