@@ -186,3 +186,14 @@ def test_a_distribution_that_sums_to_not_quite_one_never_draws_beyond_its_states
             return np.full(n, 1 - 1e-16)
 
     assert qh.to_index(sample_bits(np.full(4, 0.2499999), 3, Highest())).tolist() == [3, 3, 3]
+
+
+def test_a_state_of_probability_zero_is_never_sampled():
+    """Not even where the random number is exactly 0."""
+
+    class Lowest:
+        def random(self, n):
+            return np.zeros(n)
+
+    p = np.array([0.0, 0.5, 0.5, 0.0])
+    assert qh.to_index(sample_bits(p, 3, Lowest())).tolist() == [1, 1, 1]
