@@ -231,7 +231,7 @@ def _read(path: Path) -> dict[str, Any]:
         checksum = _checksum(header, data, description)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MemoryError) as error:
         raise CheckpointError(f"cannot be read ({error!r})") from error
-    if version.isdecimal() and int(version) > FORMAT:
+    if version.isdecimal() and len(version) < 10 and int(version) > FORMAT:
         raise RuntimeError(
             f"{path} has format {version}, and this version reads formats up to {FORMAT}. Update qaan_helpers, or load "
             "an older save by its file name"
@@ -242,9 +242,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError("was altered after it was saved: its checksum differs")
     try:
         tensors, rest = load(blob), json.loads(description)
+        check_finite(tensors)
+    except CheckpointError:
+        raise
     except Exception as error:  # safetensors' own exception, and whatever else crafted bytes cause
         raise CheckpointError(f"holds no valid state ({error!r})") from error
-    check_finite(tensors)
     if not isinstance(rest, dict):
         raise CheckpointError(f"describes no state, but {rest!r}")
     return unpack(tensors, rest)
