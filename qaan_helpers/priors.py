@@ -122,7 +122,7 @@ class _SeededPrior:
 
     kind: str
 
-    def __init__(self, latent_dim: int, seed: int | None) -> None:
+    def __init__(self, latent_dim: int = 8, seed: int | None = 0) -> None:
         self.latent_dim = check_integer("latent_dim", latent_dim, maximum=MAX_BITS)
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
 
@@ -164,9 +164,6 @@ class UniformPrior(_SeededPrior):
     """
 
     kind = "uniform"
-
-    def __init__(self, latent_dim: int = 8, seed: int | None = 0) -> None:
-        super().__init__(latent_dim, seed)
 
     def fit(self, bits: np.ndarray) -> float:
         """Learn nothing and return the negative log-likelihood, n log 2 nats.
