@@ -1,148 +1,135 @@
-"""Make the environment of the notebooks: `python3 setup_env.py [VENV]`, .venv by default. Standard library only."""
+"""Set up the environment of the notebooks: `python3 setup_env.py [FOLDER]`, in `.venv` by default.
 
-import hashlib
-import http.client
+Only the standard library is used, and the file parses on Python 3.6, so that an old Python gets a message.
+"""
+
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-import threading
-import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent
-INPUTS = ("requirements.txt", "pyproject.toml", "setup_env.py")
-STAMP = ".ready"  # the Makefile waits for this file too
+INPUTS = ("requirements.txt", "pyproject.toml", "setup_env.py")  # the Makefile's rule for .venv/.ready names them too
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-PROBE_SECONDS = 5
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+PROBE = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1])"
+PROBE_SECONDS = 5
 
 
-def check_python(version: tuple = sys.version_info[:3]) -> None:
-    """Stop with a kind word on a Python that the packages no longer support."""
-    if version < (3, 11):
-        found = ".".join(map(str, version))
-        sys.exit(f"Python 3.11 or newer is needed and this is {found}; try `make lab PYTHON=python3.13`.")
+def run(*command: str) -> None:
+    """Run a command.
 
+    Args:
+        *command: The program and its arguments.
 
-def run(command: list) -> None:
-    """Run `command`, and raise CalledProcessError where it fails."""
+    Raises:
+        subprocess.CalledProcessError: If the command fails.
+    """
     subprocess.run(command, check=True)
 
 
-def venv_python(venv: Path, system: str = os.name) -> Path:
-    """Where the environment's own Python lies, on Windows or elsewhere."""
-    return venv / "Scripts" / "python.exe" if system == "nt" else venv / "bin" / "python"
+def succeeds(*command: str) -> bool:
+    """Run a command without showing its output.
 
+    Args:
+        *command: The program and its arguments.
 
-def pip_install(venv: Path, *arguments: str) -> None:
-    """Let the environment's pip install what `arguments` name."""
-    run([str(venv_python(venv)), "-m", "pip", "--disable-pip-version-check", "install", *arguments])
-
-
-def fingerprint() -> str:
-    """A hash of the files that decide what is installed, and of the Python that it is installed for."""
-    digest = hashlib.sha256(sys.version.encode())
-    for name in INPUTS:
-        digest.update(hashlib.sha256((ROOT / name).read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def make_venv(venv: Path) -> None:
-    """Make the environment, afresh where another Python made it; leave folders that are not ours alone."""
-    config = venv / "pyvenv.cfg"
-    if not config.is_file():
-        if venv.exists() and not (venv.is_dir() and not any(venv.iterdir())):
-            sys.exit(f"{venv} exists and is no virtual environment; name another folder.")
-        return run([sys.executable, "-m", "venv", str(venv)])
-    ours = (venv / STAMP).is_file()
-    same = re.search(rf"^version\w* *= *{re.escape(platform.python_version())}\b", config.read_text(), re.MULTILINE)
-    if not same and not ours:
-        sys.exit(f"{venv} was made with another Python than {platform.python_version()}; delete it and run this again.")
-    run([sys.executable, "-m", "venv", *([] if same else ["--clear"]), str(venv)])
-
-
-def has_nvidia_gpu() -> bool:
-    """Whether an NVIDIA driver is loaded or nvidia-smi (all that WSL shows) finds a GPU."""
-    if NVIDIA_DRIVER.exists():
-        return True
-    tool = shutil.which("nvidia-smi")
+    Returns:
+        Whether it ended without an error within `PROBE_SECONDS`.
+    """
     try:
-        return tool is not None and subprocess.run([tool, "-L"], capture_output=True, timeout=10).returncode == 0
+        return subprocess.run(command, capture_output=True, timeout=PROBE_SECONDS).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 
 
-def answers(index: str) -> bool:
-    """Whether `index` lists torch within PROBE_SECONDS, all told."""
-    answered = threading.Event()
+def choose_index() -> "tuple[str, str]":
+    """Choose where PyTorch comes from. On Linux, PyPI's wheels bring gigabytes of CUDA libraries.
 
-    def ask():
-        try:
-            with urllib.request.urlopen(f"{index.rstrip('/')}/torch/", timeout=PROBE_SECONDS):
-                answered.set()
-        except (OSError, ValueError, http.client.HTTPException):
-            pass  # refused, cut off, no such page or no such address: all mean PyPI
-
-    # urlopen's time limit is for each read; a slow look-up or a dripping server would outlast it, so wait from outside.
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(PROBE_SECONDS)
-    return answered.is_set()
-
-
-def choose_index() -> tuple:
-    """Where torch comes from, as an index's address or "" for PyPI, and the reason in words."""
-    # PyPI's Linux wheels bring gigabytes of CUDA; those for macOS and Windows are small already.
+    Returns:
+        The address of an index of CPU wheels, or "" for PyPI, and the reason.
+    """
     if platform.system() != "Linux":
-        return "", "only Linux needs another index for small wheels"
-    if has_nvidia_gpu():
-        return "", "there is an NVIDIA GPU"
-    index = os.environ.get("QAAN_TORCH_INDEX", CPU_INDEX)
-    if answers(index):
-        return index, "no NVIDIA GPU here, so wheels without CUDA will do"
-    return "", f"no NVIDIA GPU here, but {urlsplit(index).hostname or 'the CPU index'} is out of reach"
+        return "", "its wheels for this system are small"
+    if NVIDIA_DRIVER.exists() or succeeds("nvidia-smi", "-L"):  # WSL has only nvidia-smi
+        return "", "this machine has an NVIDIA GPU"
+    index = os.environ.get("QAAN_TORCH_INDEX", CPU_INDEX).rstrip("/")
+    # A process of its own: urlopen's time limit applies to each read, so a slow server could exceed it.
+    if succeeds(sys.executable, "-c", PROBE, f"{index}/torch/"):
+        return index, "this machine has no NVIDIA GPU"
+    return "", f"the index of CPU wheels did not answer within {PROBE_SECONDS} seconds"
 
 
-def torch_requirements() -> list:
-    """The lines for torch and torchvision in requirements.txt, without their comments."""
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    return [line.split("#")[0].strip() for line in lines if re.match(r"torch(vision)?\b", line)]
+def install(python: Path) -> None:
+    """Install PyTorch from the chosen index, then all other requirements and this package.
 
+    Args:
+        python: The environment's Python.
 
-def install_torch(venv: Path) -> None:
-    """Install torch and torchvision, and say in one line where from."""
+    Raises:
+        subprocess.CalledProcessError: If an installation from PyPI fails.
+    """
+    pip = (str(python), "-m", "pip", "--disable-pip-version-check", "install")
     index, reason = choose_index()
-    print(f"torch comes from {urlsplit(index).hostname if index else 'PyPI'}: {reason}.", flush=True)
-    # With the lowest versions, so that an older wheel on the user's own index or find-links is passed over.
-    wanted = torch_requirements()
+    print(f"PyTorch comes from {'the index of CPU wheels' if index else 'PyPI'}: {reason}.", flush=True)
     if index:
+        # With the lowest versions: pip may be configured to look at older wheels elsewhere, too.
+        requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8")
         try:
-            return pip_install(venv, "--index-url", index, *wanted)
+            run(*pip, "--index-url", index, *re.findall(r"^torch(?:vision)?>=\S+", requirements, re.MULTILINE))
         except subprocess.CalledProcessError:
-            print("That failed, so torch comes from PyPI after all.", flush=True)
-    pip_install(venv, *wanted)
+            print("PyTorch comes from PyPI after all: the installation of CPU wheels failed.", flush=True)
+    run(*pip, "-r", str(ROOT / "requirements.txt"), "-e", str(ROOT))
 
 
-def set_up(venv: Path) -> None:
-    """Make the environment and install all of it, or nothing where it is up to date."""
-    stamp = venv / STAMP
-    now = fingerprint()
-    if stamp.is_file() and stamp.read_text() == now:
-        return stamp.touch()  # newer than the files, so that make sees it too
-    make_venv(venv)
-    stamp.unlink(missing_ok=True)  # an interrupted set-up must not pass for a finished one
-    install_torch(venv)
-    pip_install(venv, "-r", str(ROOT / "requirements.txt"), "-e", str(ROOT))
-    stamp.write_text(now)
+def check_folder(folder: Path) -> None:
+    """Exit if the folder holds anything but a virtual environment of this Python.
+
+    Args:
+        folder: Where the environment is, or will be.
+    """
+    config = folder / "pyvenv.cfg"
+    version = "{}.{}".format(*sys.version_info)
+    if not config.is_file():
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            sys.exit(f"{folder} exists and is not a virtual environment. Name another folder.")
+    elif not re.search(rf"^version\w* *= *{re.escape(version)}\b", config.read_text(encoding="utf-8"), re.MULTILINE):
+        sys.exit(f"{folder} is an environment of another Python than {version}. Delete it and run this again.")
 
 
-if __name__ == "__main__":
-    check_python()
+def set_up(folder: Path) -> None:
+    """Create the environment and install everything in it, unless it is up to date.
+
+    Args:
+        folder: The environment's folder.
+    """
+    ready = folder / ".ready"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    newest = max((ROOT / name).stat().st_mtime for name in INPUTS)
+    if ready.is_file() and ready.stat().st_mtime >= newest and python.exists():
+        return
+    check_folder(folder)
+    if ready.exists():
+        ready.unlink()  # an interrupted set-up must not look like a finished one
+    run(sys.executable, "-m", "venv", str(folder))
+    install(python)
+    ready.touch()
+
+
+def main() -> None:
+    """Set up the environment in the folder that the command line names."""
+    if sys.version_info < (3, 11):  # noqa: UP036 (this is what tells users of an old Python)
+        sys.exit(
+            f"Python 3.11 or newer is required; this is Python {platform.python_version()}. "
+            "Name a newer one, such as `make lab PYTHON=python3.13` or `python3.13 setup_env.py`."
+        )
     try:
         set_up(Path(sys.argv[1] if len(sys.argv) > 1 else ".venv"))
     except subprocess.CalledProcessError as error:
-        sys.exit(f"The set-up stopped at `{' '.join(error.cmd)}`; its own words stand above. Running it again goes on.")
+        sys.exit(f"The set-up failed at `{' '.join(error.cmd)}`; see its messages above. Run it again to continue.")
+
+
+if __name__ == "__main__":
+    main()

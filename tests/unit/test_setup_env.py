@@ -1,19 +1,16 @@
-"""setup_env.py, requirements.txt, pyproject.toml and the Makefile: what is installed, from where, and how often."""
+"""setup_env.py: what is installed, from where, and how often."""
 
-import base64
+import ast
 import contextlib
 import functools
-import hashlib
 import http.server
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
 import time
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -22,400 +19,187 @@ import pytest
 import setup_env
 
 ROOT = Path(__file__).resolve().parents[2]
-REQUIREMENTS = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-REQUIREMENT_LINES = [line for line in REQUIREMENTS if line and not line.startswith("#")]
-MAKE = shutil.which("make")
-needs_make = pytest.mark.skipif(MAKE is None, reason="make is not installed here")
-
-
-@pytest.fixture(autouse=True)
-def plain_linux(monkeypatch):
-    """Every test sees Linux without a GPU, and addresses on this machine are asked without a proxy."""
-    monkeypatch.setattr(setup_env.platform, "system", lambda: "Linux")
-    monkeypatch.setattr(setup_env, "has_nvidia_gpu", lambda: False)
-    monkeypatch.delenv("QAAN_TORCH_INDEX", raising=False)
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
+NO_GPU, GPU, SMALL = "this machine has no NVIDIA GPU", "this machine has an NVIDIA GPU", "its wheels for this system"
+CPU, PYPI = "PyTorch comes from the index of CPU wheels", "PyTorch comes from PyPI"
+PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
+BROKEN = subprocess.CalledProcessError(1, ["pip"])
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A copy of the files that decide what is installed, as setup_env's project."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    for name in setup_env.INPUTS:
-        shutil.copy(ROOT / name, folder)
-    monkeypatch.setattr(setup_env, "ROOT", folder)
-    return folder
+def commands(tmp_path, monkeypatch):
+    """The commands that setup_env would run in a copy of the project; `commands.errors` are raised one by one."""
 
+    class Commands(list):
+        errors: list = []
 
-@pytest.fixture
-def commands(monkeypatch):
-    """The commands that setup_env would run, none of which is; torch comes from PyPI."""
-    ran = []
-
-    def record(command):
-        if "venv" in command:
-            Path(command[-1]).mkdir(parents=True, exist_ok=True)
-            (Path(command[-1]) / "pyvenv.cfg").write_text(f"version = {setup_env.platform.python_version()}\n")
+    def record(*command):
         ran.append(command)
+        if ran.errors and (error := ran.errors.pop(0)):
+            raise error
+        if "venv" in command:
+            python = Path(command[-1]) / PYTHON
+            python.parent.mkdir(parents=True, exist_ok=True)
+            python.touch()
+            (Path(command[-1]) / "pyvenv.cfg").write_text(f"version = {setup_env.platform.python_version()}\n")
 
+    ran = Commands()
+    for name in setup_env.INPUTS:
+        os.utime(shutil.copy(ROOT / name, tmp_path), (0, 0))
+    monkeypatch.setattr(setup_env, "ROOT", tmp_path)
     monkeypatch.setattr(setup_env, "run", record)
-    monkeypatch.setattr(setup_env, "choose_index", lambda: ("", "a test says so"))
+    monkeypatch.setattr(setup_env, "choose_index", lambda: ("https://cpu.example", "a test says so"))
     return ran
 
 
-def fake_wheel(folder: Path, name: str, version: str) -> str:
-    """Write the smallest wheel of `name` that pip installs, and return its file name."""
-    info = f"{name}-{version}.dist-info"
-    files = {
-        f"{name}/__init__.py": f"__version__ = {version!r}\n",
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = f"{info}/RECORD,,\n"
-    for path, text in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-        record += f"{path},sha256={digest},{len(text)}\n"
-    files[f"{info}/RECORD"] = record
-    wheel = f"{name}-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(folder / wheel, "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
-    return wheel
+class Index(http.server.SimpleHTTPRequestHandler):
+    """A package index in a folder. Below slow/ it sends a letter now and then, and never ends a line."""
+
+    def do_GET(self):
+        if not self.path.startswith("/slow/"):
+            return super().do_GET()
+        with contextlib.suppress(OSError):  # until the client leaves
+            while not time.sleep(0.1):
+                self.wfile.write(b"x")
+
+    def log_message(self, *_):
+        pass
 
 
-@contextlib.contextmanager
-def serving(folder: Path):
-    """Serve `folder` on this machine; yields its address."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """The address of an index of the wheels in the folder "index", without a GPU in this Linux."""
+    monkeypatch.setattr(setup_env.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(setup_env, "NVIDIA_DRIVER", tmp_path / "driver")
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    (tmp_path / "index" / "torch").mkdir(parents=True)
+    handler = functools.partial(Index, directory=str(tmp_path / "index"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
-    finally:
         server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-@contextlib.contextmanager
-def mute_server(drip: bool):
-    """Accept a connection and not finish an answer: say nothing, or a header's letter now and then.
-
-    After 5 s it hangs up, so that a probe that waits for ever fails its test instead of hanging it.
-    """
-    stop = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve():
-            with contextlib.suppress(OSError):
-                connection, _ = server.accept()
-                with connection:
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nX: " if drip else b"")
-                    end = time.monotonic() + 5
-                    while not stop.wait(0.1) and time.monotonic() < end:
-                        connection.sendall(b"x" if drip else b"")
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        finally:
-            stop.set()
-            thread.join(5)
-
-
-def closed_port() -> int:
-    """A port on this machine where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-# --- where torch comes from ---
-
-
-def test_torch_is_installed_from_an_index_that_answers(tmp_path, monkeypatch, capsys):
-    for name in ("torch", "torchvision"):
-        folder = tmp_path / "index" / name
-        folder.mkdir(parents=True)
-        wheels = [fake_wheel(folder, name, version) for version in ("0.1", "99.0")]
-        (folder / "index.html").write_text("".join(f'<a href="{wheel}">{wheel}</a>' for wheel in wheels))
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_CACHE_DIR", str(tmp_path / "cache"))
-    # Should the stand-in fail, PyPI's real torch must not be fetched in its place.
-    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed_port()}")
-    monkeypatch.setenv("PIP_RETRIES", "0")
-    venv = tmp_path / "venv"
-    setup_env.make_venv(venv)
-
-    with serving(tmp_path / "index") as index:
-        monkeypatch.setenv("QAAN_TORCH_INDEX", index)
-        setup_env.install_torch(venv)
-
-    said = capsys.readouterr().out
-    assert said == "torch comes from 127.0.0.1: no NVIDIA GPU here, so wheels without CUDA will do.\n"
-    versions = "import torch, torchvision; print(torch.__version__, torchvision.__version__)"
-    python = setup_env.venv_python(venv)
-    shown = subprocess.run([python, "-c", versions], capture_output=True, text=True, check=True)
-    assert shown.stdout.split() == ["99.0", "99.0"]
-
-
-@pytest.mark.parametrize("drip", [False, True], ids=["silent", "dripping"])
-def test_an_index_that_never_answers_costs_seconds_and_means_pypi(drip, monkeypatch, capsys):
-    assert setup_env.PROBE_SECONDS <= 5
-    monkeypatch.setattr(setup_env, "PROBE_SECONDS", 1)
-    ran = []
-    monkeypatch.setattr(setup_env, "run", ran.append)
-    with mute_server(drip) as index:
-        monkeypatch.setenv("QAAN_TORCH_INDEX", index)
-        start = time.monotonic()
-        setup_env.install_torch(Path("venv"))
-        took = time.monotonic() - start
-    assert took < 2.5
-    assert len(ran) == 1 and "--index-url" not in ran[0]
-    assert capsys.readouterr().out == "torch comes from PyPI: no NVIDIA GPU here, but 127.0.0.1 is out of reach.\n"
-
-
-def test_a_closed_port_means_pypi(monkeypatch):
-    monkeypatch.setenv("QAAN_TORCH_INDEX", f"http://127.0.0.1:{closed_port()}")
-    assert setup_env.choose_index() == ("", "no NVIDIA GPU here, but 127.0.0.1 is out of reach")
-
-
-@pytest.mark.parametrize("address", ["", "not an address", "http://"])
-def test_a_wrong_address_means_pypi(address, monkeypatch):
-    monkeypatch.setenv("QAAN_TORCH_INDEX", address)
-    assert setup_env.choose_index()[0] == ""
-
-
-def test_an_index_without_torch_means_pypi(tmp_path, monkeypatch):
-    with serving(tmp_path) as index:
-        monkeypatch.setenv("QAAN_TORCH_INDEX", index)
-        assert setup_env.choose_index()[0] == ""
-
-
-def test_pytorchs_cpu_index_is_asked_by_default(monkeypatch):
-    monkeypatch.setattr(setup_env, "answers", lambda index: index == "https://download.pytorch.org/whl/cpu")
-    assert setup_env.choose_index()[0] == "https://download.pytorch.org/whl/cpu"
-
-
-def never_ask(index):
-    pytest.fail(f"{index} was asked")
-
-
-def test_with_a_gpu_torch_comes_from_pypi_unasked(monkeypatch):
-    monkeypatch.setattr(setup_env, "has_nvidia_gpu", lambda: True)
-    monkeypatch.setattr(setup_env, "answers", never_ask)
-    assert setup_env.choose_index() == ("", "there is an NVIDIA GPU")
-
-
-@pytest.mark.parametrize("system", ["Darwin", "Windows"])
-def test_elsewhere_than_on_linux_torch_comes_from_pypi_unasked(system, monkeypatch):
-    monkeypatch.setattr(setup_env.platform, "system", lambda: system)
-    monkeypatch.setattr(setup_env, "answers", never_ask)
-    assert setup_env.choose_index()[0] == ""
-
-
-@pytest.mark.skipif(os.name == "nt", reason="the stand-in for nvidia-smi is a shell script")
 @pytest.mark.parametrize(
-    ("driver", "script", "found"),
-    [(True, None, True), (False, "exit 0", True), (False, "exit 9", False), (False, None, False)],
-    ids=["driver", "nvidia-smi works", "nvidia-smi fails", "neither"],
+    ("machine", "address", "reason"),
+    [
+        ("Linux", "{}", NO_GPU),
+        ("nvidia-smi fails", "{}/", NO_GPU),
+        *((machine, "{}", GPU) for machine in ("nvidia-smi works", "driver")),
+        *((machine, "{}", SMALL) for machine in ("Darwin", "Windows")),
+        *(("Linux", f"{{}}/{path}", "did not answer within") for path in ("slow", "no-such-page")),
+        *(
+            ("Linux", address, "did not answer within")
+            for address in ("http://127.0.0.1:9", "", "not an address", "http://[")
+        ),
+    ],
 )
-def test_a_gpu_is_found_by_its_driver_or_a_working_nvidia_smi(driver, script, found, tmp_path, monkeypatch):
-    monkeypatch.undo()  # the real has_nvidia_gpu
-    monkeypatch.setattr(setup_env, "NVIDIA_DRIVER", tmp_path if driver else tmp_path / "none")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    if script:
-        tool = tmp_path / "nvidia-smi"
-        tool.write_text(f"#!/bin/sh\n{script}\n")
-        tool.chmod(0o755)
-    assert setup_env.has_nvidia_gpu() is found
+def test_cpu_wheels_are_chosen_if_their_index_answers(machine, address, reason, index, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup_env, "PROBE_SECONDS", 1 if "slow" in address else 5)
+    monkeypatch.setenv("QAAN_TORCH_INDEX", address.format(index))
+    if machine in ("Darwin", "Windows"):
+        monkeypatch.setattr(setup_env.platform, "system", lambda: machine)
+    elif machine == "driver":
+        setup_env.NVIDIA_DRIVER.touch()
+    elif machine != "Linux":
+        program = tmp_path / "programs" / "nvidia-smi"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\nexit {int('fails' in machine)}\n")
+        program.chmod(0o755)
+    start = time.monotonic()
+    chosen, why = setup_env.choose_index()
+    assert time.monotonic() - start < 6
+    assert reason in why and chosen == (index if reason == NO_GPU else "")
 
 
-def test_pypi_takes_over_where_pip_fails_on_the_index(monkeypatch, capsys):
-    ran = []
-
-    def fail_first(command):
-        ran.append(command)
-        if len(ran) == 1:
-            raise subprocess.CalledProcessError(1, command)
-
-    monkeypatch.setattr(setup_env, "run", fail_first)
-    monkeypatch.setattr(setup_env, "choose_index", lambda: ("https://index.example/cpu", "why not"))
-    setup_env.install_torch(Path("venv"))
-    wanted = setup_env.torch_requirements()
-    assert ran[0][-4:] == ["--index-url", "https://index.example/cpu", *wanted]
-    assert ran[1][-3:] == ["install", *wanted]
-    assert capsys.readouterr().out.splitlines() == [
-        "torch comes from index.example: why not.",
-        "That failed, so torch comes from PyPI after all.",
-    ]
+def test_pytorchs_index_is_asked_by_default_and_for_five_seconds_at_most(index, monkeypatch):
+    monkeypatch.delenv("QAAN_TORCH_INDEX", raising=False)
+    default = "https://download.pytorch.org/whl/cpu"
+    monkeypatch.setattr(setup_env, "succeeds", lambda *command: f"{default}/torch/" in command)
+    assert setup_env.choose_index() == (default, NO_GPU)
+    assert setup_env.PROBE_SECONDS <= 5
 
 
-def test_torch_is_asked_for_with_its_lowest_version():
-    torch, torchvision = setup_env.torch_requirements()
-    assert re.fullmatch(r"torch>=[\d.]+", torch) and re.fullmatch(r"torchvision>=[\d.]+", torchvision)
-    assert {torch, torchvision} <= {line.split("#")[0].strip() for line in REQUIREMENTS}
+def test_pip_takes_wheels_from_the_index_and_passes_over_older_ones(index, tmp_path, monkeypatch, capfd):
+    for name, version in (("torch", "99.0"), ("torchvision", "99.0"), ("torch", "0.1")):
+        folder, info = tmp_path / "index" / name, f"{name}-{version}.dist-info"
+        folder.mkdir(exist_ok=True)
+        with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+            wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("QAAN_TORCH_INDEX", index)
+    monkeypatch.setattr(setup_env, "run", lambda *command: "-e" in command or subprocess.run(command, check=True))
+    setup_env.set_up(tmp_path / "venv")
+    output = capfd.readouterr().out
+    assert f"{CPU}: {NO_GPU}.\n" in output and "Successfully installed torch-99.0 torchvision-99.0" in output
 
 
-# --- the environment and its stamp ---
+@pytest.mark.parametrize(
+    ("address", "errors", "last_line"),
+    [
+        ("", [], f"{PYPI}: a test says so."),
+        ("https://cpu.example", [], f"{CPU}: a test says so."),
+        ("https://cpu.example", [None, BROKEN], f"{PYPI} after all: the installation of CPU wheels failed."),
+    ],
+)
+def test_pytorch_comes_first(address, errors, last_line, commands, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(setup_env, "choose_index", lambda: (address, "a test says so"))
+    commands.errors = errors
+    setup_env.set_up(tmp_path / "venv")
+    (*create, _), *cpu_wheels, rest = commands
+    assert create == [sys.executable, "-m", "venv"]
+    assert rest[1:3] == ("-m", "pip") and rest[-4:] == ("-r", str(tmp_path / "requirements.txt"), "-e", str(tmp_path))
+    assert len(cpu_wheels) == bool(address)
+    for command in cpu_wheels:
+        assert re.search(rf" install --index-url {address} torch>=\d\S+ torchvision>=\d\S+$", " ".join(command))
+    assert capsys.readouterr().out.splitlines()[-1] == last_line
 
 
-def test_the_first_set_up_installs_torch_and_then_all_the_rest(project, commands, tmp_path):
-    venv = tmp_path / "venv"
-    setup_env.set_up(venv)
-    make, torch, rest = commands
-    assert make == [sys.executable, "-m", "venv", str(venv)]
-    pip = [str(setup_env.venv_python(venv)), "-m", "pip", "--disable-pip-version-check", "install"]
-    assert torch == pip + setup_env.torch_requirements()
-    assert rest == [*pip, "-r", str(project / "requirements.txt"), "-e", str(project)]
-    assert (venv / ".ready").is_file()
-
-
-def test_an_up_to_date_environment_installs_nothing_and_looks_new_to_make(project, commands, tmp_path):
-    stamp = tmp_path / "venv" / ".ready"
-    setup_env.set_up(stamp.parent)
-    commands.clear()
-    os.utime(stamp, (0, 0))
-    setup_env.set_up(stamp.parent)
-    assert commands == []
-    assert stamp.stat().st_mtime > (project / "requirements.txt").stat().st_mtime
-
-
-@pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml", "setup_env.py"])
-def test_a_changed_file_installs_again(name, project, commands, tmp_path):
+@pytest.mark.parametrize("change", [None, *setup_env.INPUTS, "no Python"])
+def test_a_second_call_installs_only_after_a_change(change, commands, tmp_path):
     setup_env.set_up(tmp_path / "venv")
     commands.clear()
-    with (project / name).open("a") as file:
-        file.write("# changed\n")
+    if change == "no Python":
+        (tmp_path / "venv" / PYTHON).unlink()
+    elif change:
+        os.utime(tmp_path / change, (2**32, 2**32))
     setup_env.set_up(tmp_path / "venv")
-    assert len(commands) == 3
+    assert len(commands) == (3 if change else 0)
 
 
-def test_another_python_installs_again_in_a_fresh_environment(project, commands, tmp_path, monkeypatch):
-    setup_env.set_up(tmp_path / "venv")
-    commands.clear()
-    monkeypatch.setattr(setup_env.sys, "version", "3.99.0 (a test)")
-    monkeypatch.setattr(setup_env.platform, "python_version", lambda: "3.99.0")
-    setup_env.set_up(tmp_path / "venv")
-    assert commands[0][-2:] == ["--clear", str(tmp_path / "venv")]
-    assert len(commands) == 3
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), subprocess.CalledProcessError(1, ["pip"])], ids=repr)
-@pytest.mark.parametrize("at", [1, 2, 3])
-def test_an_interrupted_set_up_is_done_again(at, error, project, commands, tmp_path, monkeypatch):
-    record, calls = setup_env.run, []
-    venv = tmp_path / "venv"
-
-    def interrupted(command):
-        calls.append(command)
-        if len(calls) == at:
-            raise error
-        record(command)
-
-    monkeypatch.setattr(setup_env, "run", interrupted)
-    with pytest.raises(type(error)):
-        setup_env.set_up(venv)
-    assert not (venv / ".ready").exists()
-    setup_env.set_up(venv)
-    assert len(calls) == at + 3 and (venv / ".ready").is_file()
-
-
-def test_an_interrupted_change_that_is_undone_is_not_taken_for_ready(project, commands, tmp_path, monkeypatch):
-    requirements = project / "requirements.txt"
-    before = requirements.read_text()
-    setup_env.set_up(tmp_path / "venv")
-    requirements.write_text(before + "# changed\n")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(setup_env, "pip_install", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+@pytest.mark.parametrize(("error", "step"), [(BROKEN, 0), (BROKEN, 2), *((KeyboardInterrupt(), at) for at in range(3))])
+def test_an_interrupted_set_up_is_not_taken_for_finished(error, step, commands, tmp_path):
+    ready = tmp_path / "venv" / ".ready"
+    for changed in (0, 2**32):  # the first set-up, and one after a change that is undone later
+        os.utime(tmp_path / "requirements.txt", (changed, changed))
+        commands.errors = [*[None] * step, error]
+        with pytest.raises(type(error)):
+            setup_env.set_up(tmp_path / "venv")
+        os.utime(tmp_path / "requirements.txt", (0, 0))
+        commands.clear()
+        assert not ready.exists()
         setup_env.set_up(tmp_path / "venv")
-    requirements.write_text(before)
-    commands.clear()
-    setup_env.set_up(tmp_path / "venv")
-    assert len(commands) == 3
+        assert len(commands) == 3 and ready.exists()
 
 
-def test_a_folder_that_is_no_environment_is_left_alone(commands, tmp_path):
-    (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(SystemExit, match="no virtual environment"):
-        setup_env.set_up(tmp_path)
-    assert commands == []
+@pytest.mark.parametrize("name", ["folder", "folder/thesis.txt", "folder/pyvenv.cfg"])
+def test_anything_but_an_environment_of_this_python_is_left_alone(name, commands, tmp_path):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("version = 3.1.1")
+    message = "is an environment of another Python" if "pyvenv" in name else "exists and is not a virtual environment"
+    with pytest.raises(SystemExit, match=message):
+        setup_env.set_up(tmp_path / "folder")
+    assert commands == [] and (tmp_path / name).read_text() == "version = 3.1.1"
 
 
-def test_an_environment_of_the_users_own_is_not_cleared(commands, tmp_path):
-    (tmp_path / "pyvenv.cfg").write_text("version = 3.8.1\n")
-    with pytest.raises(SystemExit, match="another Python"):
-        setup_env.set_up(tmp_path)
-    assert commands == []
-
-
-def test_an_old_python_is_refused_with_its_version():
-    with pytest.raises(SystemExit, match=r"3\.11 or newer .* this is 3\.10\.13"):
-        setup_env.check_python((3, 10, 13))
-    assert setup_env.check_python((3, 11, 0)) is None
-
-
-def test_pythons_place_on_windows_and_elsewhere():
-    assert setup_env.venv_python(Path("v"), "nt") == Path("v/Scripts/python.exe")
-    assert setup_env.venv_python(Path("v"), "posix") == Path("v/bin/python")
-
-
-# --- requirements.txt, pyproject.toml and the Makefile ---
-
-
-@pytest.mark.parametrize("line", REQUIREMENT_LINES, ids=lambda line: line.split(">")[0])
-def test_a_requirement_has_a_lowest_version_no_highest_and_a_reason(line):
-    assert re.fullmatch(r"[a-z0-9-]+>=\d+(\.\d+)+ +# \S.{5,}", line)
-
-
-def test_pyproject_repeats_lines_of_requirements_txt():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = [line.split("#")[0].strip() for line in REQUIREMENT_LINES]
-    assert len(lines) == len(set(lines))
-    assert len(project["dependencies"]) == 17
-    assert set(project["dependencies"]) <= set(lines)
-    for extra in ("hardware", "sweep"):
-        assert set(project["optional-dependencies"][extra]) <= set(lines)
-    assert set(project["optional-dependencies"]["notebooks"]) <= {"qaan_helpers[hardware,sweep]", *lines}
-
-
-def call_make(*arguments, folder=ROOT) -> str:
-    """What make prints; with nothing left of a make that may have started the tests."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "PYTHON")}
-    command = [MAKE, *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
-
-
-@needs_make
-def test_make_alone_lists_targets_that_exist():
-    targets = [line.split()[1] for line in call_make().splitlines()]
-    assert {"lab", "test", "lint", "notebooks", "clean"} <= set(targets)
-    for target in targets:
-        call_make("-n", target)  # fails where the target or what it needs is missing
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert set(targets) == set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
-
-
-@needs_make
-@pytest.mark.parametrize("target", ["lab", "test", "lint", "notebooks"])
-def test_make_sets_up_where_needed_and_only_there(target, tmp_path):
-    for name in ("Makefile", *setup_env.INPUTS):
-        shutil.copy(ROOT / name, tmp_path)
-    assert "setup_env.py .venv" in call_make("-n", target, folder=tmp_path)
-    stamp = tmp_path / ".venv" / ".ready"
-    stamp.parent.mkdir()
-    stamp.touch()
-    assert "setup_env.py .venv" not in call_make("-n", target, folder=tmp_path)
-    for name in setup_env.INPUTS:
-        os.utime(tmp_path / name, (2**32, 2**32))
-        assert "setup_env.py .venv" in call_make("-n", target, folder=tmp_path), name
-        os.utime(tmp_path / name, (0, 0))
+def test_an_old_python_and_a_failed_command_are_explained(commands, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup_env.sys, "argv", ["setup_env.py", str(tmp_path / "venv")])
+    commands.errors = [BROKEN]
+    with pytest.raises(SystemExit, match="^The set-up failed at `pip`; .* Run it again to continue"):
+        setup_env.main()
+    ast.parse(Path(setup_env.__file__).read_text(encoding="utf-8"), feature_version=(3, 6))
+    monkeypatch.setattr(setup_env.sys, "version_info", (3, 10, 13))
+    with pytest.raises(SystemExit, match=r"^Python 3\.11 or newer is required; this is Python .* Name a newer one"):
+        setup_env.main()
