@@ -42,10 +42,11 @@ test-tools: $(READY)  ## install what some tests are skipped without: repo2docke
 	@for name in $(BROWSERS); do command -v $$name && exit; done; \
 	test "$$(id -u)" = 0 && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qqy install chromium >/dev/null
 
-lint: $(READY)  ## check style, format and types
+lint: $(READY)  ## check style, format, types and the lists of requirements
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
+	$(BIN)/python tools/requirements.py --check
 
 coverage: $(READY)  ## say which lines and branches of qaan_helpers the unit tests reach
 	$(BIN)/pip install -q pytest-cov

@@ -1,4 +1,4 @@
-"""binder/: what mybinder.org builds from it, as repo2docker tells, and that it is what the notebooks need."""
+"""binder/: what mybinder.org builds from it, according to repo2docker."""
 
 import os
 import re
@@ -8,33 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS_ONLY = {"nbval", "pytest", "pytest-xdist", "hypothesis", "ruff", "mypy", "docstring-parser"}
 needs_repo2docker = pytest.mark.skipif(
     find_spec("repo2docker") is None, reason="needs repo2docker: pip install -e .[tools]"
 )
-
-
-def lines(name):
-    """The lines of a file in requirements' format, without comments."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    return [line.split("#")[0].strip() for line in text.splitlines() if line.split("#")[0].strip()]
-
-
-def lowest(requirements):
-    """Each package's name and lowest version."""
-    parsed = map(Requirement, requirements)
-    return {item.name: [part.version for part in item.specifier if part.operator == ">="] for item in parsed}
-
-
-def test_binder_installs_what_the_notebooks_need_and_no_test_tools():
-    index, *packages = lines("binder/requirements.txt")
-    assert index == "--extra-index-url https://download.pytorch.org/whl/cpu"
-    wanted = {name: low for name, low in lowest(lines("requirements.txt")).items() if name not in TESTS_ONLY}
-    assert lowest(packages) == wanted
-    assert all(len(low) == 1 for low in wanted.values())
 
 
 @pytest.fixture(scope="module")
