@@ -6,7 +6,7 @@ at first use, so `import qaan_helpers` loads neither PyTorch nor Qiskit.
 
 import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"  # the only place; pyproject.toml reads it from here
 
 _getattr, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
