@@ -22,7 +22,7 @@ ALONE := tests/browser tests/robustness/test_interruption.py
 BROWSERS := chromium chromium-browser google-chrome
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-tools lint coverage test-lowest audit bench notebooks clean
+.PHONY: help lab test test-tools lint coverage test-lowest audit bench notebooks badges clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,9 @@ notebooks: $(READY)  ## run every notebook anew and store its outputs
 	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(filter-out $(PLAY),$(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb))
 	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NO_WIDGETS) $(PLAY)
 	$(BIN)/python tools/navigation.py
+
+badges: $(READY)  ## write badges for Binder and Colab: make badges URL=https://github.com/account/name; an empty URL removes them
+	$(BIN)/python tools/navigation.py $(if $(filter undefined,$(origin URL)),,--repository '$(URL)')
 
 clean:  ## remove caches and build leftovers; the environment and your runs stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache notebooks/.ipynb_checkpoints

@@ -1,9 +1,10 @@
 """Write what notebooks and README take from other files: links, badges, run times, pictures of solutions.
 
 Run `python tools/navigation.py` after a notebook was added, moved or executed. Links follow from the notebooks that
-exist, badges from `Repository` in pyproject.toml. Time and memory are those that a notebook's last cell printed. Each
-exercise that asks for more than a prediction gets the first picture of its solution, folded. With `--check` the script
-writes nothing, and fails if a file is not up to date.
+exist, badges from `Repository` in pyproject.toml. `--repository URL` writes that address, and an empty URL removes it
+and all badges. Time and memory are those that a notebook's last cell printed. Each exercise that asks for more than a
+prediction gets the first picture of its solution, folded. With `--check` the script writes nothing, and fails if a file
+is not up to date.
 """
 
 import argparse
@@ -27,23 +28,52 @@ MEASURED = re.compile(r"This notebook took (\d+ s) and ([\d.]+ GB)")
 MANUAL_LINKS = re.compile(r"\n*^(?=.*README\.md)(((previous|next): )?\[[^]]+\]\([^)]+\)( · )?)+\s*\Z", re.MULTILINE)
 
 
-def address(root: Path) -> str:
-    """Read the repository's address on GitHub, without a trailing slash or ".git".
+def github_address(url: str) -> str:
+    """Check the address of a repository on GitHub.
 
     Args:
-        root: The project's folder.
+        url: The address, or "" for none.
 
     Returns:
-        The address, such as https://github.com/account/name.
+        The address without a trailing slash or ".git", such as https://github.com/account/name.
 
     Raises:
-        ValueError: If it is not an address that Binder and Colab can open.
+        ValueError: If Binder and Colab cannot open the address.
     """
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    url = project["urls"]["Repository"].rstrip("/").removesuffix(".git")
-    if not re.fullmatch(r"https://github\.com/[^/]+/[^/]+", url):
-        raise ValueError(f"Repository in pyproject.toml must be https://github.com/ACCOUNT/NAME; got {url}")
-    return url
+    short = url.strip().rstrip("/").removesuffix(".git")
+    if short and not re.fullmatch(r"https://github\.com/[A-Za-z0-9][\w-]*/[\w.-]+", short):
+        raise ValueError(f"the repository's address must be https://github.com/ACCOUNT/NAME or empty; got {url}")
+    return short
+
+
+def stored_address(settings: str) -> str:
+    """Read the repository's address in pyproject.toml.
+
+    Args:
+        settings: The content of pyproject.toml.
+
+    Returns:
+        The address, or "" if there is none.
+
+    Raises:
+        ValueError: If Binder and Colab cannot open the address.
+    """
+    return github_address(tomllib.loads(settings)["project"].get("urls", {}).get("Repository", ""))
+
+
+def with_address(settings: str, repository: str) -> str:
+    """Replace the repository's address in pyproject.toml.
+
+    Args:
+        settings: The content of pyproject.toml.
+        repository: The address, or "" for none.
+
+    Returns:
+        The new content.
+    """
+    settings = re.sub(r"^\[project\.urls\]\nRepository = .*\n\n", "", settings, flags=re.MULTILINE)
+    table = f'[project.urls]\nRepository = "{repository}"\n\n' if repository else ""
+    return settings.replace("[tool.setuptools]\n", f"{table}[tool.setuptools]\n", 1)
 
 
 def badges(repository: str, path: str) -> str:
@@ -195,19 +225,19 @@ def _tagged(name: str, source: str) -> NotebookNode:
     return nbformat.v4.new_markdown_cell(source, id=f"{TAG}-{name}", metadata={"tags": [TAG]})
 
 
-def updated_notebook(root: Path, paths: list[Path], at: int) -> str:
+def updated_notebook(root: Path, paths: list[Path], at: int, repository: str) -> str:
     """Bring a notebook up to date: only this script's cells and the measured time and memory change.
 
     Args:
         root: The project's folder.
         paths: All notebooks of the notebook's folder, in order.
         at: Index of the notebook.
+        repository: The repository's address, or "" for no badges.
 
     Returns:
         The text of the file.
     """
     path, line, has_next = paths[at], links(paths, at), at + 1 < len(paths)
-    repository, in_repository = address(root), path.relative_to(root).as_posix()
     notebook = nbformat.read(path, as_version=4)
     if run := measured(path):
         opening = next(cell for cell in notebook.cells if "**Takes**" in cell.source)
@@ -217,34 +247,42 @@ def updated_notebook(root: Path, paths: list[Path], at: int) -> str:
     last.source = MANUAL_LINKS.sub("", last.source)
     cells = [cell for cell in cells if cell is not last or last.source]
     pictures = expected_pictures(path.parent / "solutions" / f"{path.stem}_solutions.ipynb")
-    top = _tagged("top", f"{line} · {badges(repository, in_repository)}\n\n{on_colab(repository, in_repository)}")
-    bottom = _tagged("bottom", f"{line}\n\n{SHUT_DOWN}" if has_next else line)
-    notebook.cells = [top, *with_pictures(cells, pictures), bottom]
+    top = line
+    if repository:
+        place = path.relative_to(root).as_posix()
+        top += f" · {badges(repository, place)}\n\n{on_colab(repository, place)}"
+    bottom = f"{line}\n\n{SHUT_DOWN}" if has_next else line
+    notebook.cells = [_tagged("top", top), *with_pictures(cells, pictures), _tagged("bottom", bottom)]
     return nbformat.writes(notebook) + "\n"
 
 
-def updated_files(root: Path) -> dict[Path, str]:
-    """Bring all notebooks and the README up to date.
+def updated_files(root: Path, new_address: str | None = None) -> dict[Path, str]:
+    """Bring all notebooks, the README and the repository's address up to date.
 
     Args:
         root: The project's folder.
+        new_address: The repository's address, "" for none, or None for the stored one.
 
     Returns:
         Maps each file to its text.
     """
+    settings = (root / "pyproject.toml").read_text(encoding="utf-8")
+    repository = stored_address(settings) if new_address is None else github_address(new_address)
     files: dict[Path, str] = {}
     for folder in ("notebooks", "notebooks/solutions"):
         paths = sorted((root / folder).glob("[0-9][0-9]_*.ipynb"))
-        files |= {path: updated_notebook(root, paths, at) for at, path in enumerate(paths)}
+        files |= {path: updated_notebook(root, paths, at, repository) for at, path in enumerate(paths)}
     readme = root / "README.md"
     first = next(path for path in files if path.name.startswith("00_"))
-    line = badges(address(root), f"notebooks/{first.name}")
-    text = re.sub(r"^\[!\[.*$", lambda _: line, readme.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
+    text = re.sub(r"^\[!\[Open on .*\n\n", "", readme.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE)
+    if repository:
+        title_line, rest = text.split("\n\n", 1)
+        text = f"{title_line}\n\n{badges(repository, f'notebooks/{first.name}')}\n\n{rest}"
     for path in files:
         if run := measured(path):
             row = rf"(\(notebooks/{re.escape(path.name)}\) \|.*\| )\d+ s \| [\d.]+ GB \|"
             text = re.sub(row, rf"\g<1>{' | '.join(run)} |", text)
-    return files | {readme: text}
+    return files | {readme: text, root / "pyproject.toml": with_address(settings, repository)}
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
@@ -259,8 +297,16 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
-    check = parser.parse_args(arguments).check
-    stale = {path: text for path, text in updated_files(root).items() if path.read_text(encoding="utf-8") != text}
+    parser.add_argument(
+        "--repository", metavar="URL", help="address on GitHub for the badges; an empty one removes them"
+    )
+    options = parser.parse_args(arguments)
+    check = options.check
+    try:
+        files = updated_files(root, options.repository)
+    except ValueError as error:
+        parser.error(str(error))
+    stale = {path: text for path, text in files.items() if path.read_text(encoding="utf-8") != text}
     for path, text in stale.items():
         print(f"{path.relative_to(root)}: {'not up to date' if check else 'written'}")
         if not check:

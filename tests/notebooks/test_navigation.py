@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ SCRIPT = ROOT / "tools" / "navigation.py"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("[0-9]*.ipynb"))
 PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "qaan_helpers").rglob("*.md"))
+BADGES = ["--repository", "https://github.com/someone/somewhere"]
 every_notebook = pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: path.stem)
 
 spec = importlib.util.spec_from_file_location("navigation", SCRIPT)
@@ -116,10 +118,6 @@ def test_a_notebook_begins_and_ends_with_links_to_its_neighbors(path):
         for text, target in links(cell):
             number = re.match(r"(?:\.\./)?(\d\d)_", target)
             assert (str(int(number[1])) in text) if number else text == "contents"
-    place = path.relative_to(ROOT).as_posix()
-    name = navigation.address(ROOT).split("github.com/")[1]
-    assert f"](https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{place})" in top.source
-    assert f"](https://colab.research.google.com/github/{name}/blob/main/{place})" in top.source
     assert "mybinder" not in bottom.source
     assert ("shut this notebook's kernel down" in bottom.source) == (path != family[-1])
 
@@ -128,8 +126,9 @@ def test_a_notebook_begins_and_ends_with_links_to_its_neighbors(path):
 def copy(tmp_path):
     """A project of three small notebooks, one with a line of links written by hand, and one solution."""
     (tmp_path / "notebooks" / "solutions").mkdir(parents=True)
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / "README.md").write_text("# Title\n\n[![old](badge)](gone)\n\n## The path\n")
+    settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (tmp_path / "pyproject.toml").write_text(navigation.with_address(settings, ""), encoding="utf-8")
+    (tmp_path / "README.md").write_text("# Title\n\n## The path\n")
     endings = (
         "See [contents](../README.md).",
         "An end.\n\n[← 0](00_a.ipynb) · [contents](../README.md)",
@@ -152,10 +151,10 @@ def books(root):
 
 def test_a_second_run_changes_nothing_and_check_writes_nothing(copy, capsys):
     before = {path: path.read_text() for path in copy.rglob("*.*") if path.is_file()}
-    assert navigation.main(["--check"], copy) == 1
+    assert navigation.main(["--check", *BADGES], copy) == 1
     assert {path: path.read_text() for path in before} == before
-    assert capsys.readouterr().out.count("not up to date") == 5  # four notebooks and the README
-    assert navigation.main([], copy) == 0
+    assert capsys.readouterr().out.count("not up to date") == 6  # four notebooks, the README and pyproject.toml
+    assert navigation.main(BADGES, copy) == 0
     written = {path: path.read_bytes() for path in before}
     assert navigation.main(["--check"], copy) == 0 == navigation.main([], copy)
     assert {path: path.read_bytes() for path in before} == written
@@ -173,19 +172,33 @@ def test_only_two_cells_are_added_and_a_line_of_links_written_by_hand_is_replace
     assert '"µ ± 1"' in (copy / "notebooks" / "00_a.ipynb").read_text(encoding="utf-8")  # as nbformat writes it
 
 
-def test_a_new_notebook_changes_its_neighbors_and_a_new_address_changes_all_badges(copy):
+def test_a_new_notebook_changes_its_neighbors(copy):
     navigation.main([], copy)
     (copy / "notebooks" / "01_b.ipynb").rename(copy / "notebooks" / "02_b.ipynb")
     (copy / "notebooks" / "solutions" / "01_b_solutions.ipynb").unlink()
-    settings = (copy / "pyproject.toml").read_text(encoding="utf-8")
-    settings = settings.replace(navigation.address(copy), "https://github.com/someone/somewhere.git/")
-    (copy / "pyproject.toml").write_text(settings, encoding="utf-8")
     navigation.main([], copy)
-    top = books(copy)["10_c.ipynb"][0].source
-    assert "](02_b.ipynb)" in top and "git clone -q https://github.com/someone/somewhere qaan" in top
+    assert "](02_b.ipynb)" in books(copy)["10_c.ipynb"][0].source
+
+
+def test_badges_are_there_only_with_an_address_which_is_stored(copy):
+    navigation.main([], copy)
+    without = {path: path.read_text(encoding="utf-8") for path in copy.rglob("*.*") if path.is_file()}
+    assert not [path for path, text in without.items() if "mybinder.org" in text or "git clone" in text]
+    navigation.main(BADGES, copy)
+    navigation.main(["--repository", "https://github.com/someone-else/some.where.git/"], copy)
+    navigation.main([], copy)  # the address stays
+    project = tomllib.loads((copy / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["urls"] == {"Repository": "https://github.com/someone-else/some.where"}
+    for name, cells in books(copy).items():
+        place, top = f"notebooks/{'solutions/' * ('solutions' in name)}{name}", cells[0].source
+        assert f"](https://mybinder.org/v2/gh/someone-else/some.where/main?urlpath=lab/tree/{place})" in top
+        assert f"](https://colab.research.google.com/github/someone-else/some.where/blob/main/{place})" in top
+        assert "git clone -q https://github.com/someone-else/some.where qaan" in top
     readme = (copy / "README.md").read_text()
-    assert readme.startswith("# Title\n\n[![") and readme.endswith(")\n\n## The path\n")
-    assert "gh/someone/somewhere/main?urlpath=lab/tree/notebooks/00_a.ipynb" in readme and "gone" not in readme
+    assert readme.startswith("# Title\n\n[![Open on Binder]") and readme.endswith(")\n\n## The path\n")
+    assert readme.count("gh/someone-else/some.where/main?urlpath=lab/tree/notebooks/00_a.ipynb") == 1
+    navigation.main(["--repository", ""], copy)
+    assert {path: path.read_text(encoding="utf-8") for path in without} == without
 
 
 def test_an_exercise_shows_the_picture_of_its_solution_but_a_prediction_does_not(copy):
@@ -220,8 +233,18 @@ def test_notebook_and_readme_show_the_time_of_the_stored_run(copy):
     assert "| [0 · A](notebooks/00_a.ipynb) | 1 s | 85 s | 1.2 GB |" in readme.read_text()
 
 
-@pytest.mark.parametrize("wrong", ["https://gitlab.com/a/b", "https://github.com/a", "git@github.com:a/b"])
-def test_an_address_that_binder_and_colab_cannot_open_is_refused(wrong, copy):
-    (copy / "pyproject.toml").write_text(f'[project.urls]\nRepository = "{wrong}"\n')
-    with pytest.raises(ValueError, match="must be https://github.com/ACCOUNT/NAME; got"):
-        navigation.main([], copy)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "https://gitlab.com/a/b",
+        "https://github.com/a",
+        "git@github.com:a/b",
+        'https://github.com/a/b"',
+        "https://github.com/-a/b",
+    ],
+)
+def test_an_address_that_binder_and_colab_cannot_open_is_refused(wrong, copy, capsys):
+    with pytest.raises(SystemExit):
+        navigation.main(["--repository", wrong], copy)
+    assert f"must be https://github.com/ACCOUNT/NAME or empty; got {wrong}" in capsys.readouterr().err
+    assert "[project.urls]" not in (copy / "pyproject.toml").read_text(encoding="utf-8")
