@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import check_integer
+from .checks import check_choice, check_integer
 
-BINARIZATIONS = ("median", "sign", "bernoulli")
 MAX_INDEX_BITS = 63  # an int64 index holds no more
 
 
@@ -107,8 +106,7 @@ def binarize(activations: ArrayLike, method: str = "median", seed: int | None = 
     Raises:
         ValueError: If the method is unknown, the shape is wrong, or activations are not finite.
     """
-    if method not in BINARIZATIONS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, BINARIZATIONS))}; got {method!r}")
+    check_choice("method", method, ("median", "sign", "bernoulli"))
     if hasattr(activations, "detach"):  # a torch tensor
         activations = activations.detach().cpu()
     values = np.asarray(activations)

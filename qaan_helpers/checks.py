@@ -1,6 +1,7 @@
 """Argument checks, limits and the exception that several modules share."""
 
 import math
+from collections.abc import Collection
 from numbers import Integral, Real
 
 MAX_BITS = 10_000  # per latent code: more than any device has, and networks of this width still fit into memory
@@ -31,6 +32,21 @@ def check_integer(name: str, value: int, minimum: int = 1, maximum: int | None =
         allowed = f"≥ {minimum:,}" if maximum is None else f"in {minimum:,}–{maximum:,}"
         raise ValueError(f"{name} must be an integer {allowed}; got {value!r}")
     return int(value)
+
+
+def check_choice(name: str, value: object, allowed: Collection[str]) -> None:
+    """Check that an argument is one of a few words.
+
+    Args:
+        name: The argument's name, for the error message.
+        value: The argument's value.
+        allowed: The words.
+
+    Raises:
+        ValueError: If the value is not one of them.
+    """
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
 
 
 def check_positive(name: str, value: float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import factorial, stdtrit
 
-from ..checks import check_integer
+from ..checks import check_choice, check_integer
 from ..priors import make_prior
 
 Row = dict[str, Any]  # one row of a sweep's table: a number, None or text for each column
@@ -103,8 +103,7 @@ def paired_differences(rows: list[Row], score: str, arm: str, baseline: str, poi
     """
     scores = last_scores(rows, score, points)
     for name in (arm, baseline):
-        if name not in scores:
-            raise ValueError(f"arm must be one of {', '.join(map(repr, scores))}; got {name!r}")
+        check_choice("arm", name, scores)
         if None in scores[name].values():
             raise ValueError(f"arm {name!r} has runs without a {score}; choose another score")
     ours, theirs = scores[arm], scores[baseline]

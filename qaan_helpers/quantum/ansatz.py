@@ -5,9 +5,8 @@ from itertools import combinations
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
 
-from ..checks import check_integer
+from ..checks import check_choice, check_integer
 
-ENTANGLEMENTS = ("full", "linear", "none")
 MAX_ANGLES = 100_000  # per circuit: 8 layers with full entanglement on IBM's largest device, 156 qubits
 
 
@@ -24,8 +23,7 @@ def entangled_pairs(n_qubits: int, entanglement: str) -> list[tuple[int, int]]:
     Raises:
         ValueError: If the entanglement is unknown.
     """
-    if entanglement not in ENTANGLEMENTS:
-        raise ValueError(f"entanglement must be one of {', '.join(map(repr, ENTANGLEMENTS))}; got {entanglement!r}")
+    check_choice("entanglement", entanglement, ("full", "linear", "none"))
     if entanglement == "full":
         return list(combinations(range(n_qubits), 2))
     return [(q, q + 1) for q in range(n_qubits - 1)] if entanglement == "linear" else []

@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,10 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
 
 from ..bits import MAX_INDEX_BITS, check_bits
-from ..checks import MAX_SAMPLED_BITS, ExecutionError, check_integer
+from ..checks import MAX_SAMPLED_BITS, ExecutionError, check_choice, check_integer
 from .execution import Exact, Execution, Runner, Shots
 from .losses import clipped_nll, clipped_nll_gradient, empirical_distribution
 from .optimizers import Optimizer, as_optimizer
-
-BASES = ("z", "zo", "zt")
 
 
 @dataclass(frozen=True)
@@ -94,8 +91,7 @@ class QCBM:
                 f"qcbm_ansatz(8); got {given}"
             )
         check_integer("circuit.num_qubits", circuit.num_qubits, maximum=MAX_INDEX_BITS)
-        if bases not in BASES:
-            raise ValueError(f"bases must be one of {', '.join(map(repr, BASES))}; got {bases!r}")
+        check_choice("bases", bases, ("z", "zo", "zt"))
         execution = Exact() if execution is None else execution
         if not isinstance(execution, Execution):
             raise ValueError(f"execution must be Exact(), Shots(2000) or Primitive(sampler); got {execution!r}")
@@ -106,9 +102,8 @@ class QCBM:
         self._runners = [self.execution.prepare(c, parameters) for c in circuits]
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
         self._n_angles = len(parameters)
-        self._angles = self._rng.normal(
-            0, 0.2, self._n_angles
-        )  # away from the saddle at 0: a spread of 0.01 learns less
+        # Away from the saddle at 0: a spread of 0.01 learns less.
+        self._angles = self._rng.normal(0, 0.2, self._n_angles)
         self._angles[circuit.num_parameters :] += np.pi / 2  # φ: at 0 both bases are equal, and few fits leave that
 
     @property
@@ -203,8 +198,9 @@ class QCBM:
             )
         start = self._check_angles(self.angles)
         targets = [empirical_distribution(half) for half in np.hsplit(bits, len(self.bases))]
-        with _Progress(budget, progress, callback) as report:
-            objective = _Objective(self._runners, targets, epsilon, self._rng, budget, report, common_random_numbers)
+        with _progress_bar(budget) if progress else nullcontext() as bar:
+            seed = int(self._rng.integers(2**63)) if common_random_numbers else None
+            objective = _Objective(self._runners, targets, epsilon, self._rng, seed, budget, bar, callback)
             try:
                 with suppress(_BudgetSpent):
                     optimizer.minimize(objective, start, budget, self._rng)
@@ -216,6 +212,8 @@ class QCBM:
             finally:  # also when interrupted: the best angles so far are worth keeping
                 if objective.costs:
                     self.angles = objective.best_angles
+            if bar:
+                bar.finish()
         return objective.result()
 
     def estimate_resources(
@@ -303,13 +301,14 @@ class _Objective:
         targets: list[tuple[np.ndarray, np.ndarray]],
         epsilon: float,
         rng: Generator,
+        seed: int | None,
         budget: int,
-        report: "_Progress",
-        common_random_numbers: bool,
+        bar: Any,
+        callback: Callable[[int, float], None] | None,
     ) -> None:
         self._terms = list(zip(runners, targets, strict=True))
-        self._epsilon, self._rng, self._budget, self._report = epsilon, rng, budget, report
-        self._seed = int(rng.integers(2**63)) if common_random_numbers else None
+        self._epsilon, self._rng, self._seed, self._budget = epsilon, rng, seed, budget
+        self._bar, self._callback = bar, callback
         self.costs: list[float] = []
         self.n_circuits = 0
         self.best_angles = np.empty(0)
@@ -346,11 +345,14 @@ class _Objective:
         self.n_circuits += len(points) * len(self._terms)
 
     def _record(self, angles: np.ndarray, cost: float) -> float:
-        cost = float(cost)
         if not self.costs or cost < min(self.costs):
             self.best_angles = np.array(angles)
         self.costs.append(cost)
-        self._report(len(self.costs), cost)
+        if self._bar:
+            self._bar.set_postfix_str(f"best {min(self.costs):.3f} nats", refresh=False)
+            self._bar.update()
+        if self._callback:
+            self._callback(len(self.costs), cost)
         return cost
 
     def result(self) -> FitResult:
@@ -365,28 +367,7 @@ class _Objective:
         )
 
 
-class _Progress:
-    """A progress bar over evaluations and the caller's callback; both are optional."""
+def _progress_bar(budget: int) -> Any:
+    from ..progress import tqdm
 
-    def __init__(self, budget: int, show: bool, callback: Callable[[int, float], None] | None) -> None:
-        self._callback, self._bar = callback, None
-        if show:
-            from ..progress import tqdm
-
-            self._bar = tqdm(total=budget, unit="evaluation", desc="fit")
-        self._best = np.inf
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, value: object, traceback: TracebackType | None) -> None:
-        if self._bar:
-            self._bar.finish() if error is None else self._bar.close()
-
-    def __call__(self, evaluation: int, cost: float) -> None:
-        if self._bar:
-            self._best = min(self._best, cost)
-            self._bar.set_postfix_str(f"best {self._best:.3f} nats", refresh=False)
-            self._bar.update()
-        if self._callback:
-            self._callback(evaluation, cost)
+    return tqdm(total=budget, unit="evaluation", desc="fit")
