@@ -28,13 +28,12 @@ class AssembledCircuit:
         used: The circuit's parameters, each with its column in the rows of angles.
     """
 
-    def __init__(self, simulator: AerSimulator, circuit: QuantumCircuit, used: list[tuple[int, Parameter]]) -> None:
+    def __init__(self, simulator: AerSimulator, circuit: QuantumCircuit, used: dict[Parameter, int]) -> None:
         from qiskit_aer.backends import aer_compiler, backend_utils, controller_wrappers
 
-        column = {parameter: i for i, parameter in used}
         (self._circuit,), (places,) = aer_compiler.assemble_circuits([circuit])
         self._circuit.circ_id = 0
-        self._columns = [(places[i], number, column[angle]) for i, number, angle in _free_angles(circuit)]
+        self._columns = [(places[i], number, used[angle]) for i, number, angle in _free_angles(circuit)]
         options = {"shots": 1, "runtime_parameter_bind_enable": True}
         self._config = partial(aer_compiler.generate_aer_config, [circuit], simulator.options, **options)
         self._execute = partial(backend_utils.cpp_execute_circuits, controller_wrappers.aer_controller_execute())
@@ -59,7 +58,7 @@ class AssembledCircuit:
 
 
 def assemble_once(
-    simulator: AerSimulator, circuit: QuantumCircuit, used: list[tuple[int, Parameter]]
+    simulator: AerSimulator, circuit: QuantumCircuit, used: dict[Parameter, int]
 ) -> AssembledCircuit | None:
     """Assemble a circuit if the fast path can run it.
 
@@ -73,7 +72,7 @@ def assemble_once(
         the fast path does not work with this version of Aer.
     """
     only_gates = all(isinstance(part.operation, Gate | SaveProbabilities | Barrier) for part in circuit.data)
-    plain_angles = {angle for _, _, angle in _free_angles(circuit)} <= {parameter for _, parameter in used}
+    plain_angles = {angle for _, _, angle in _free_angles(circuit)} <= used.keys()
     if only_gates and plain_angles and _fast_path_works():
         return AssembledCircuit(simulator, circuit, used)
     return None
@@ -94,7 +93,7 @@ def _fast_path_works() -> bool:
     options = {"shots": 1, "runtime_parameter_bind_enable": True}
     expected = simulator.run([circuit], parameter_binds=[binds], **options).result()
     try:
-        results = AssembledCircuit(simulator, circuit, list(enumerate((a, b, c)))).probabilities(angles)
+        results = AssembledCircuit(simulator, circuit, {a: 0, b: 1, c: 2}).probabilities(angles)
         works = all(np.array_equal(p, expected.data(i)["probabilities"]) for i, p in enumerate(results))
     except Exception:  # private functions can fail in any way
         works = False

@@ -409,7 +409,7 @@ class ShotRunner(MeasuredRunner):
         if simulator.options.method != "matrix_product_state":  # the one method in use without a state vector
             check_memory(circuit.num_qubits)
         self._simulator = simulator
-        self.circuit = _preset_pass_manager(simulator).run(_measured(circuit))
+        self.circuit = _preset_pass_manager(simulator).run(circuit.measure_all(inplace=False))
         self._used = _used_columns(circuit, parameters)
 
     def measure(self, angles: np.ndarray, shots: int, rng: Generator) -> list[np.ndarray]:
@@ -445,12 +445,13 @@ class PrimitiveRunner(MeasuredRunner):
     def __init__(self, execution: Primitive, circuit: QuantumCircuit, parameters: list[Parameter]) -> None:
         super().__init__(circuit, execution.shots)
         self._execution = execution
-        measured, backend, manager = _measured(circuit), _backend_of(execution.sampler), execution.pass_manager
+        backend, manager = _backend_of(execution.sampler), execution.pass_manager
         if not manager and backend is not None:
             manager = _preset_pass_manager(backend)
+        measured = circuit.measure_all(inplace=False)
         self.circuit = manager.run(measured) if manager else measured
-        column = {parameter: i for i, parameter in enumerate(parameters)}
-        self._columns = [column[p] for p in self.circuit.parameters]
+        columns = _used_columns(self.circuit, parameters)
+        self._columns = [columns[parameter] for parameter in self.circuit.parameters]
         self._last: tuple[np.ndarray, list[np.ndarray]] | None = None
 
     def measure(self, angles: np.ndarray, shots: int, rng: Generator | None) -> list[np.ndarray]:
@@ -589,31 +590,21 @@ def _preset_pass_manager(backend: BackendV2) -> PassManager:
     return generate_preset_pass_manager(level, backend=backend, seed_transpiler=0)
 
 
-def _used_columns(circuit: QuantumCircuit, parameters: list[Parameter]) -> list[tuple[int, Parameter]]:
-    """Return (column of angles, parameter) for each parameter that the circuit uses."""
-    present = set(circuit.parameters)
-    return [(i, parameter) for i, parameter in enumerate(parameters) if parameter in present]
+def _used_columns(circuit: QuantumCircuit, parameters: list[Parameter]) -> dict[Parameter, int]:
+    """Return the column of angles of each parameter that the circuit uses."""
+    used = set(circuit.parameters)
+    return {parameter: column for column, parameter in enumerate(parameters) if parameter in used}
 
 
 def _run_aer(
-    simulator: AerSimulator,
-    circuit: QuantumCircuit,
-    used: list[tuple[int, Parameter]],
-    angles: np.ndarray,
-    **options: int,
+    simulator: AerSimulator, circuit: QuantumCircuit, used: dict[Parameter, int], angles: np.ndarray, **options: int
 ) -> Result:
     """Run a circuit for all rows of `angles` (B, P) in one call of Aer."""
-    binds = {parameter: angles[:, i].tolist() for i, parameter in used}
+    binds = {parameter: angles[:, column].tolist() for parameter, column in used.items()}
     job = simulator.run([circuit], parameter_binds=[binds], runtime_parameter_bind_enable=True, **options)
     result = job.result()
     check_success(result.success, result.status)
     return result
-
-
-def _measured(circuit: QuantumCircuit) -> QuantumCircuit:
-    measured = circuit.copy()
-    measured.measure_all()
-    return measured
 
 
 def _backend_of(sampler: Any) -> Any:

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from qiskit.primitives import BitArray, DataBin, PrimitiveResult, SamplerPubResult
@@ -85,13 +86,6 @@ def _check_access(device: str, token: str, url: str) -> None:
         raise ValueError(f"name must be a device of IonQ, such as 'ionq_simulator' or 'qpu.forte-1'; got {device!r}")
 
 
-class _Device(NamedTuple):
-    """The part of a sampler's device that `Primitive` uses."""
-
-    name: str
-    num_qubits: int
-
-
 class IonQSampler:
     """A SamplerV2 for an IonQ backend. Each PUB is one job of one or many circuits.
 
@@ -105,8 +99,9 @@ class IonQSampler:
     def __init__(self, backend: BackendV2) -> None:
         noise = backend.options.noise_model
         noisy = backend.name == "ionq_simulator" and noise != "ideal"
+        name = f"{backend.name} with {noise}'s noise" if noisy else backend.name
         self._backend = backend
-        self.backend = _Device(f"{backend.name} with {noise}'s noise" if noisy else backend.name, backend.num_qubits)
+        self.backend = SimpleNamespace(name=name, num_qubits=backend.num_qubits)  # what `Primitive` uses of a device
 
     def run(self, pubs: Iterable[Any], *, shots: int) -> "IonQSamplerJob":
         """Send PUBs to IonQ.
@@ -167,12 +162,11 @@ class IonQSamplerJob:
 
 
 def _pub_result(pub: SamplerPub, result: Result) -> SamplerPubResult:
-    """Turn the counts of a PUB's circuits into the bits of its one register, (…, shots, bytes), highest byte first."""
+    """Turn the counts of a PUB's circuits into the shots of its one register."""
     (register,) = pub.circuit.cregs
     rows = [_expand_counts(result.data(i)["counts"], pub.shots) for i in range(pub.parameter_values.size)]
-    shifts = 8 * np.arange((register.size + 7) // 8)[::-1]
-    octets = (np.array(rows)[..., None] >> shifts & 255).astype(np.uint8).reshape(*pub.shape, pub.shots, -1)
-    bits = BitArray(octets, register.size)
+    samples = BitArray.from_samples(np.concatenate(rows).tolist(), register.size)
+    bits = samples.reshape(len(rows), pub.shots).reshape(pub.shape)
     return SamplerPubResult(DataBin(**{register.name: bits}, shape=pub.shape))
 
 

@@ -955,8 +955,9 @@ class SortedMore(SortedSampler):
 )
 def test_refuses_a_device_with_too_few_qubits_before_any_work(how, named, monkeypatch):
     execution_, circuit = how(), qh.qcbm_ansatz(6, 1)
-    for name in ("_preset_pass_manager", "_measured", "check_memory"):
-        monkeypatch.setattr(execution, name, lambda *_: pytest.fail("worked before it looked"))
+    work = ((execution, "_preset_pass_manager"), (execution, "check_memory"), (QuantumCircuit, "measure_all"))
+    for place, name in work:
+        monkeypatch.setattr(place, name, lambda *_, **__: pytest.fail("worked before it looked"))
     with pytest.raises(ValueError, match=f"{named}.*. Use a larger device, or a circuit of at most [35] qubits"):
         execution_.prepare(circuit, list(circuit.parameters))
 
