@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from .checks import check_integer
+from .checks import check_choice, check_integer
 
 SAMPLE = Path(__file__).parent / "data" / "mnist_sample.npz"
 SAMPLE_SHA256 = "a17142405397421019e246f6cb9af20ecd89ed146311f57a4bac4e425c72f05b"
@@ -46,12 +46,8 @@ class Digits:
     source: str = "your own"
 
     def __post_init__(self) -> None:
-        for name, tensor in (("images", self.images), ("labels", self.labels)):
-            if not isinstance(tensor, torch.Tensor):
-                kind = type(tensor).__name__
-                raise ValueError(f"{name} must be a torch tensor; got {kind}. torch.as_tensor({name}) makes one")
-        if self.images.ndim != 4 or self.images.shape[1:] != (1, 28, 28) or len(self.images) == 0:
-            raise ValueError(f"images must have shape (N, 1, 28, 28) with N ≥ 1; got {tuple(self.images.shape)}")
+        check_images(self.images, 1)
+        check_tensor("labels", self.labels)
         if self.labels.shape != self.images.shape[:1]:
             allowed = f"({len(self.images)},), one for each image"
             raise ValueError(f"labels must have shape {allowed}; got {tuple(self.labels.shape)}")
@@ -126,8 +122,8 @@ def load_mnist(
         RuntimeError: If the data set is damaged or cannot be downloaded.
     """
     digits = _check_digits(digits)
-    _check_choice("split", split, get_args(Split))
-    _check_choice("source", source, get_args(Source))
+    check_choice("split", split, get_args(Split))
+    check_choice("source", source, get_args(Source))
     root = Path(root or os.environ.get("QAAN_DATA") or "~/.cache/qaan_helpers").expanduser()
     on_disk = (root / "MNIST" / "raw").is_dir()
     if source == "sample" or (source == "auto" and not on_disk):
@@ -144,6 +140,42 @@ def load_mnist(
     return loaded
 
 
+def check_images(images: torch.Tensor, minimum: int = 0) -> torch.Tensor:
+    """Check the type and shape of images.
+
+    Args:
+        images: Images of shape (N, 1, 28, 28).
+        minimum: The smallest N allowed.
+
+    Returns:
+        The images.
+
+    Raises:
+        ValueError: If they are not a tensor of this shape.
+    """
+    check_tensor("images", images)
+    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) < minimum:
+        enough = f" with N ≥ {minimum}" if minimum else ""
+        raise ValueError(f"images must have shape (N, 1, 28, 28){enough}; got {tuple(images.shape)}")
+    return images
+
+
+def check_tensor(name: str, value: object) -> None:
+    """Check that an argument is a torch tensor.
+
+    Args:
+        name: The argument's name, for the error message.
+        value: The argument's value.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not isinstance(value, torch.Tensor):
+        raise ValueError(
+            f"{name} must be a torch tensor; got {type(value).__name__}. torch.as_tensor({name}) makes one"
+        )
+
+
 def _check_digits(digits: object) -> tuple[int, ...]:
     wanted, unknown = set(), []
     for digit in digits if isinstance(digits, Iterable) else (digits,):
@@ -157,11 +189,6 @@ def _check_digits(digits: object) -> tuple[int, ...]:
         allowed = "a non-empty sequence of integers in 0–9, such as (3, 7, 9)"
         raise ValueError(f"digits must be {allowed}; got {unknown or digits!r}")
     return tuple(sorted(wanted))
-
-
-def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
 
 
 def _listed(digits: Iterable[int]) -> str:

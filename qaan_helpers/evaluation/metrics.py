@@ -6,7 +6,7 @@ are comparable only with values from this module.
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..gan.networks import check_images
+from ..mnist import check_images
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "digit_classifier.safetensors"
+
+
+class FeatureExtractor(nn.Sequential):
+    """The layers up to the features, with their number as torchmetrics reads it."""
+
+    num_features = 64
 
 
 class DigitClassifier(nn.Module):
     """Classify images of digits: two convolutions, 64 features, 10 logits."""
 
-    num_features = 64
-
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(
+        self.body = FeatureExtractor(
             nn.Conv2d(1, 24, 5, padding=2, bias=False),  # (N, 24, 28, 28)
             nn.BatchNorm2d(24),
             nn.ReLU(),
@@ -36,10 +40,10 @@ class DigitClassifier(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),  #                            (N, 48, 7, 7)
             nn.Flatten(),
-            nn.Linear(48 * 7 * 7, self.num_features),
+            nn.Linear(48 * 7 * 7, FeatureExtractor.num_features),
             nn.ReLU(),  #                                  (N, 64)
         )
-        self.head = nn.Linear(self.num_features, 10)
+        self.head = nn.Linear(FeatureExtractor.num_features, 10)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Compute the last hidden layer.
@@ -50,8 +54,7 @@ class DigitClassifier(nn.Module):
         Returns:
             Features (N, 64).
         """
-        features: torch.Tensor = self.body(images)
-        return features
+        return self.body(images)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Compute the logits of the ten digits.
@@ -62,8 +65,7 @@ class DigitClassifier(nn.Module):
         Returns:
             Logits (N, 10).
         """
-        logits: torch.Tensor = self.head(self.features(images))
-        return logits
+        return self.head(self.features(images))
 
 
 @cache
@@ -78,17 +80,6 @@ def digit_classifier() -> DigitClassifier:
     classifier = DigitClassifier()
     classifier.load_state_dict(load_file(WEIGHTS))
     return classifier.eval().requires_grad_(False)
-
-
-class _Extractor(nn.Module):
-    """A function of images in the form that torchmetrics expects of a feature extractor."""
-
-    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], num_features: int) -> None:
-        super().__init__()
-        self.function, self.num_features = function, num_features
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.function(images)
 
 
 def inception_score(images: torch.Tensor) -> float:
@@ -115,7 +106,7 @@ def inception_score(images: torch.Tensor) -> float:
         torch.manual_seed(0)  # torchmetrics shuffles the images: the same images, the same score to the last bit
         warnings.filterwarnings("ignore", "Metric `InceptionScore` will save")  # ten logits per image are not much
         warnings.filterwarnings("ignore", r"std\(\): degrees of freedom")  # of one split, which is not reported
-        metric = InceptionScore(feature=_Extractor(digit_classifier().forward, 10), normalize=False, splits=1)
+        metric = InceptionScore(feature=digit_classifier(), normalize=False, splits=1)
         for part in _parts(images):
             metric.update(part)
         return float(metric.compute()[0])
@@ -143,8 +134,7 @@ def frechet_distance(images: torch.Tensor, reference: torch.Tensor) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    extractor = _Extractor(digit_classifier().features, DigitClassifier.num_features)
-    metric = FrechetInceptionDistance(feature=extractor, normalize=True, input_img_size=(1, 28, 28))
+    metric = FrechetInceptionDistance(feature=digit_classifier().body, normalize=True, input_img_size=(1, 28, 28))
     return float(_compare(metric, images, reference))
 
 
@@ -170,12 +160,11 @@ def kernel_distance(images: torch.Tensor, reference: torch.Tensor) -> float:
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    extractor = _Extractor(digit_classifier().features, DigitClassifier.num_features)
     size = max(min(len(images), len(reference), 1000), 1)
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # torchmetrics samples the subsets: the same images, the same distance
         warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save")  # 64 numbers per image
-        metric = KernelInceptionDistance(feature=extractor, subset_size=size)
+        metric = KernelInceptionDistance(feature=digit_classifier().body, subset_size=size)
         return float(_compare(metric, images, reference)[0])
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..checks import MAX_BITS, check_integer
+from ..mnist import check_images, check_tensor
 
 KERNEL: dict[str, Any] = {"kernel_size": 5, "stride": 2, "padding": 2, "bias": False}
 WIDTHS = (24, 48)  # channels after the first and the second convolution
@@ -51,8 +52,7 @@ class Discriminator(nn.Module):
         Raises:
             ValueError: If the images have another shape.
         """
-        activations: torch.Tensor = self.hidden(self.convolutions(2 * check_images(images) - 1))
-        return activations
+        return self.hidden(self.convolutions(2 * check_images(images) - 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits that images are real.
@@ -66,8 +66,7 @@ class Discriminator(nn.Module):
         Raises:
             ValueError: If the images have another shape.
         """
-        logits: torch.Tensor = self.output(self.features(images))
-        return logits
+        return self.output(self.features(images))
 
 
 class Generator(nn.Module):
@@ -111,38 +110,10 @@ class Generator(nn.Module):
         Raises:
             ValueError: If the latents have another shape.
         """
-        _check_tensor("latents", latents)
+        check_tensor("latents", latents)
         if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
             raise ValueError(f"latents must have shape (N, {self.latent_dim}); got {tuple(latents.shape)}")
-        images: torch.Tensor = self.layers(latents)
-        return images
-
-
-def check_images(images: torch.Tensor, minimum: int = 0) -> torch.Tensor:
-    """Check the type and shape of images.
-
-    Args:
-        images: Images of shape (N, 1, 28, 28).
-        minimum: The smallest N allowed.
-
-    Returns:
-        The images.
-
-    Raises:
-        ValueError: If they are not a tensor of this shape.
-    """
-    _check_tensor("images", images)
-    if images.ndim != 4 or images.shape[1:] != (1, 28, 28) or len(images) < minimum:
-        enough = f" with N ≥ {minimum}" if minimum else ""
-        raise ValueError(f"images must have shape (N, 1, 28, 28){enough}; got {tuple(images.shape)}")
-    return images
-
-
-def _check_tensor(name: str, value: object) -> None:
-    if not isinstance(value, torch.Tensor):
-        raise ValueError(
-            f"{name} must be a torch tensor; got {type(value).__name__}. torch.as_tensor({name}) makes one"
-        )
+        return self.layers(latents)
 
 
 def _initialize(module: nn.Module) -> None:

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 
 from ..bits import to_index
 from ..gan.model import Report
-from ..gan.networks import check_images
+from ..mnist import check_images
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", ":", "-.", (0, (3, 1, 1, 1, 1, 1)), (0, (5, 5)), (0, (10, 2)))
