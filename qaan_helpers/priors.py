@@ -19,7 +19,7 @@ from .checks import MAX_BITS, MAX_SAMPLED_BITS, check_integer
 if TYPE_CHECKING:
     from .quantum.execution import Execution
     from .quantum.optimizers import Optimizer
-    from .quantum.qcbm import QCBM, FitResult
+    from .quantum.qcbm import FitResult
 
 MAX_ENUMERATED_BITS = 16  # of which all 2ⁿ states are enumerated
 RBM_CHAINS = 100  # Gibbs chains and rows per step; with 20, the cost diverges as the weights grow
@@ -78,26 +78,6 @@ class PersistentPrior(Prior, Protocol):
         """
 
 
-@runtime_checkable
-class CircuitPrior(Prior, Protocol):
-    """A prior whose samples are measurements of a circuit.
-
-    Attributes:
-        qcbm: The circuit Born machine.
-        last_fit: Result of the last fit; None before the first.
-        on_evaluation: Called as on_evaluation(evaluation, cost) during fits; None for no callback.
-        budget: Number of cost evaluations of the next fit, or of the current one.
-    """
-
-    qcbm: "QCBM"
-    last_fit: "FitResult | None"
-    on_evaluation: Callable[[int, float], None] | None
-
-    @property
-    def budget(self) -> int:
-        """Number of cost evaluations of the next fit, or of the current one."""
-
-
 def learned_prior(prior: Prior) -> Prior:
     """Return the prior that is fitted: the prior itself, or the one inside a `MixedPrior` or `ScrambledPrior`.
 
@@ -107,14 +87,14 @@ def learned_prior(prior: Prior) -> Prior:
     return prior.prior if isinstance(prior, _Wrapper) else prior
 
 
-def circuit_prior(prior: Prior) -> CircuitPrior | None:
+def circuit_prior(prior: Prior) -> "QCBMPrior | None":
     """Return the fitted prior if it is a circuit, else None.
 
     Args:
         prior: Any prior; wrappers are looked through.
     """
     learned = learned_prior(prior)
-    return learned if isinstance(learned, CircuitPrior) else None
+    return learned if isinstance(learned, QCBMPrior) else None
 
 
 class _SeededPrior:
@@ -658,11 +638,11 @@ class _Wrapper:
 
     def config(self) -> dict[str, Any]:
         """Return what constructs this prior again."""
-        return {"kind": self.kind, "prior": _persistent(self.prior).config()}
+        return {"kind": self.kind, "prior": check_persistent(self.prior).config()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that fitting and sampling change."""
-        return {"prior": _persistent(self.prior).state_dict()}
+        return {"prior": check_persistent(self.prior).state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned.
@@ -670,7 +650,7 @@ class _Wrapper:
         Args:
             state: The state of a prior with the same `config`.
         """
-        _persistent(self.prior).load_state_dict(state["prior"])
+        check_persistent(self.prior).load_state_dict(state["prior"])
 
 
 class MixedPrior(_Wrapper):
@@ -709,7 +689,7 @@ class MixedPrior(_Wrapper):
 
     def probabilities(self) -> np.ndarray:
         """Return the mixture's distribution, shape (2ⁿ,)."""
-        p = _distribution(self.prior)
+        p = distribution(self.prior)
         return (1 - self.uniform_fraction) * p + self.uniform_fraction / len(p)
 
     def config(self) -> dict[str, Any]:
@@ -765,7 +745,7 @@ class ScrambledPrior(_Wrapper):
     def probabilities(self) -> np.ndarray:
         """Return the learned prior's distribution, shape (2ⁿ,), relabeled."""
         p = np.empty(len(self.labels))
-        p[self.labels] = _distribution(self.prior)
+        p[self.labels] = distribution(self.prior)
         return p
 
     def state_dict(self) -> dict[str, Any]:
@@ -829,8 +809,7 @@ def make_prior(config: Mapping[str, Any], execution: "Execution | None" = None) 
         settings["prior"] = make_prior({"seed": settings.get("seed", 0), **settings["prior"]}, execution)
     if kind == "qcbm":
         settings["execution"] = execution or _described_execution(settings.get("execution"))
-    prior: Prior = PRIORS[kind](**settings)
-    return prior
+    return PRIORS[kind](**settings)
 
 
 def _described_execution(description: object) -> "Execution":
@@ -846,15 +825,33 @@ def _described_execution(description: object) -> "Execution":
     return Exact() if description["shots"] is None else Shots(description["shots"])
 
 
-def _persistent(prior: Prior) -> PersistentPrior:
+def check_persistent(prior: Prior) -> PersistentPrior:
+    """Check that a prior can be saved.
+
+    Args:
+        prior: Any prior.
+
+    Returns:
+        The prior.
+
+    Raises:
+        ValueError: If it lacks one of the methods of `PersistentPrior`.
+    """
     if not isinstance(prior, PersistentPrior):
         raise ValueError(f"{type(prior).__name__} cannot be saved: it lacks config(), state_dict(), load_state_dict()")
     return prior
 
 
-def _distribution(prior: Any) -> np.ndarray:
-    p: np.ndarray = prior.probabilities()
-    return p
+def distribution(prior: Any) -> np.ndarray:
+    """Return the distribution of a prior over all latent codes.
+
+    Args:
+        prior: A prior with `probabilities()`, as all in `PRIORS` have.
+
+    Returns:
+        Probabilities, shape (2ⁿ,).
+    """
+    return prior.probabilities()
 
 
 def _check_enumerable(n_bits: int) -> None:

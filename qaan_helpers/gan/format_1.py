@@ -70,7 +70,7 @@ def _converted(tensors: dict[str, torch.Tensor], description: dict[str, Any]) ->
         "settings": settings,
         "prior": {
             "config": _prior_config(description["prior"]),
-            "state": _prior_state(description["prior"]["kind"], _part(tensors, "prior"), description["prior"]),
+            "state": _prior_state(description["prior"]["kind"], _part(tensors, "prior")),
         },
         "prior_fitted": len(description["history"]) > settings["warm_up"],
         "generator": _part(tensors, "generator"),
@@ -80,8 +80,7 @@ def _converted(tensors: dict[str, torch.Tensor], description: dict[str, Any]) ->
         "trained_on": description.get("trained_on"),
         "versions": description.get("versions"),
     }
-    average = _part(tensors, "average")
-    if average:
+    if average := _part(tensors, "average"):
         state["ema"] = average
     for old, new in (("g_adam", "g_optimizer"), ("d_adam", "d_optimizer")):
         moments: dict[str, dict[str, torch.Tensor]] = {}
@@ -98,25 +97,20 @@ def _part(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Ten
 
 def _prior_config(config: Mapping[str, Any]) -> dict[str, Any]:
     renamed = {"uniform_share": "uniform_fraction"}
-    values = {renamed.get(name, name): value for name, value in config.items()}
-    if "prior" in values:
-        values["prior"] = _prior_config(values["prior"])
-    return values
+    return {renamed.get(name, name): value for name, value in config.items()}
 
 
-def _prior_state(kind: str, arrays: dict[str, torch.Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+def _prior_state(kind: str, arrays: dict[str, torch.Tensor]) -> dict[str, Any]:
     """A prior's arrays in today's form: nested for a wrapper, random streams as NumPy describes them."""
-    if kind == "mixed":
-        rng = _rng(arrays.pop("mixing_rng"))
-        return {"prior": _prior_state(config["prior"]["kind"], arrays, config["prior"]), "rng": rng}
-    if kind == "scrambled":
-        labels = arrays.pop("labels")
-        return {"prior": _prior_state(config["prior"]["kind"], arrays, config["prior"]), "labels": labels}
     state: dict[str, Any] = dict(arrays)
-    if "rng" in state:
-        state["rng"] = _rng(arrays["rng"])
+    for name in state.keys() & {"rng", "mixing_rng"}:
+        state[name] = _rng(arrays[name])
     if "fitted" in state:
         state["fitted"] = bool(arrays["fitted"][0])
+    if kind == "mixed":
+        return {"rng": state.pop("mixing_rng"), "prior": state}
+    if kind == "scrambled":
+        return {"labels": state.pop("labels"), "prior": state}
     return state
 
 

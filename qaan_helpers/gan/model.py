@@ -4,6 +4,7 @@ import copy
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
@@ -15,10 +16,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..bits import binarize
 from ..checks import check_integer
-from ..priors import PersistentPrior, Prior, UniformPrior, make_prior
+from ..mnist import check_images
+from ..priors import PersistentPrior, Prior, UniformPrior, check_persistent, make_prior
 from ..validation import validated
 from . import storage
-from .networks import Discriminator, Generator, check_images
+from .networks import Discriminator, Generator
 from .state import CheckpointError, preserved
 
 if TYPE_CHECKING:
@@ -150,19 +152,17 @@ class QAAN:
             placement: dict[str, Any] = {"device": self.device, "memory_format": torch.channels_last}  # 20% faster
             self.generator = Generator(prior.latent_dim).to(**placement)
             self.discriminator = Discriminator(prior.latent_dim).to(**placement)
-        self.ema = AveragedModel(
-            self.generator, multi_avg_fn=get_ema_multi_avg_fn(self.settings.ema_decay), use_buffers=True
-        )
-        self.g_optimizer = _adam([{"params": self.generator.parameters()}], self.settings)
+        average = get_ema_multi_avg_fn(self.settings.ema_decay)
+        self.ema = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
+        adam = partial(torch.optim.Adam, lr=self.settings.learning_rate, betas=(0.5, 0.999))
+        self.g_optimizer = adam(self.generator.parameters())
         hidden_rate = self.settings.learning_rate * self.settings.hidden_lr_factor
-        self.d_optimizer = _adam(
-            [
-                {"params": self.discriminator.convolutions.parameters()},
-                {"params": self.discriminator.hidden.parameters(), "lr": hidden_rate},
-                {"params": self.discriminator.output.parameters()},
-            ],
-            self.settings,
-        )
+        groups: list[dict[str, Any]] = [
+            {"params": self.discriminator.convolutions.parameters()},
+            {"params": self.discriminator.hidden.parameters(), "lr": hidden_rate},
+            {"params": self.discriminator.output.parameters()},
+        ]
+        self.d_optimizer = adam(groups)
         self.history: list[Report] = []
         self.prior_fitted = False
         self.trained_on: dict[str, Any] | None = None
@@ -176,9 +176,8 @@ class QAAN:
 
     @property
     def digits(self) -> tuple[int, ...] | None:
-        """The digits of the last training data; None before training or if unknown."""
-        labels = (self.trained_on or {}).get("labels")
-        return None if labels is None else tuple(labels)
+        """The digits of the last training data; None before training."""
+        return None if self.trained_on is None else tuple(self.trained_on["labels"])
 
     @property
     def active_prior(self) -> Prior:
@@ -370,7 +369,9 @@ class QAAN:
         self.ema.load_state_dict(state.get("ema") or {"n_averaged": torch.tensor(1), **as_average})
         self.discriminator.load_state_dict(state["discriminator"])
         for network in (self.generator, self.ema, self.discriminator):
-            _check_variances(network)
+            for name, tensor in network.state_dict().items():
+                if name.endswith("running_var") and (tensor < 0).any():
+                    raise ValueError(f"{name} holds a negative variance")
         for name, optimizer in (("g_optimizer", self.g_optimizer), ("d_optimizer", self.d_optimizer)):
             _load_adam(name, optimizer, state.get(name) or {})
 
@@ -389,9 +390,7 @@ class QAAN:
             ValueError: If the prior lacks config(), state_dict() and load_state_dict(), or a tensor is not finite.
             OSError: If the folder cannot be written. Earlier saves stay as they are.
         """
-        if not isinstance(self.prior, PersistentPrior):
-            name = type(self.prior).__name__
-            raise ValueError(f"{name} cannot be saved: it lacks config(), state_dict(), load_state_dict()")
+        check_persistent(self.prior)
         state = self.state_dict()
         if not for_training:
             state["generator"] = self.ema.module.state_dict()
@@ -499,10 +498,6 @@ def derive_seed(seed: int, consumer: str, epoch: int = 0) -> int:
     return int(words[0] >> 1)
 
 
-def _adam(groups: list[dict[str, Any]], settings: Settings) -> torch.optim.Adam:
-    return torch.optim.Adam(groups, lr=settings.learning_rate, betas=(0.5, 0.999))
-
-
 def _cross_entropy(logits: torch.Tensor, target: float) -> torch.Tensor:
     return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
@@ -521,12 +516,6 @@ def _load_adam(name: str, optimizer: torch.optim.Adam, saved: Mapping[str, Any])
     groups = saved.get("param_groups") or optimizer.state_dict()["param_groups"]
     groups = [{**group, "betas": tuple(group["betas"])} for group in groups]  # JSON has no tuples
     optimizer.load_state_dict(copy.deepcopy({"state": moments, "param_groups": groups}))
-
-
-def _check_variances(network: torch.nn.Module) -> None:
-    for name, tensor in network.state_dict().items():
-        if name.endswith("running_var") and (tensor < 0).any():
-            raise ValueError(f"{name} holds a negative variance")
 
 
 def _report(entry: Mapping[str, Any]) -> Report:

@@ -3,9 +3,12 @@
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from .model import QAAN
 
 NETWORKS = ("generator", "ema", "discriminator", "g_optimizer", "d_optimizer")  # what a training step changes
 
@@ -14,44 +17,30 @@ class CheckpointError(RuntimeError):
     """A save is damaged or fits no QAAN of this version. An older save may be intact."""
 
 
-class Stateful(Protocol):
-    """An object with a state, as in PyTorch."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a state.
-
-        Args:
-            state: What `state_dict` returned.
-        """
-
-
-def snapshot(model: Stateful) -> dict[str, Any]:
+def snapshot(gan: "QAAN") -> dict[str, Any]:
     """Return a copy of a model's state.
 
     Args:
-        model: A QAAN, or anything with a state.
+        gan: The model.
 
     Returns:
         A deep copy of its `state_dict`.
     """
-    return copy.deepcopy(model.state_dict())
+    return copy.deepcopy(gan.state_dict())
 
 
 @contextmanager
-def preserved(model: Stateful) -> Iterator[None]:
+def preserved(gan: "QAAN") -> Iterator[None]:
     """Restore a model's state at the end of a `with` block, whatever happened in it.
 
     Args:
-        model: A QAAN, or anything with a state.
+        gan: The model.
     """
-    state = snapshot(model)
+    state = snapshot(gan)
     try:
         yield
     finally:
-        model.load_state_dict(state)
+        gan.load_state_dict(state)
 
 
 def is_finite(state: Any) -> bool:

@@ -19,13 +19,11 @@ import numpy as np
 import torch
 
 from ..bits import entropy, total_correlation
-from ..checks import ExecutionError, check_integer
+from ..checks import ExecutionError, check_choice, check_integer
 from ..mnist import Digits
 from . import health
 from .model import QAAN, Report, derive_seed
 from .state import NETWORKS, is_finite, snapshot
-
-ON_COLLAPSE = ("warn", "stop")
 
 
 def train(
@@ -60,8 +58,7 @@ def train(
         )
     check_integer("epochs", epochs)
     check_integer("batch_size", batch_size)
-    if on_collapse not in ON_COLLAPSE:
-        raise ValueError(f"on_collapse must be one of {', '.join(map(repr, ON_COLLAPSE))}; got {on_collapse!r}")
+    check_choice("on_collapse", on_collapse, ("warn", "stop"))
     if batch_size > len(digits):
         warnings.warn(
             f"batch_size is {batch_size:,}, and there are {len(digits):,} images: each step uses all of them",
@@ -79,8 +76,7 @@ def _epochs(gan: QAAN, digits: Digits, epochs: int, batch_size: int, on_collapse
             _note_data(gan, digits, batch_size)
             problems = _epoch(gan, digits, batch_size, before, real_variance)
         except BaseException as error:
-            keep_prior = isinstance(error, ExecutionError)
-            _undo(gan, before, learning, keep_prior)
+            _undo(gan, before, learning, keep_prior=isinstance(error, ExecutionError))
             raise
         for name in [name for name in problems if name not in reported]:
             end = ". Training stops here, because on_collapse is 'stop'" if on_collapse == "stop" else ""
@@ -116,21 +112,11 @@ def _epoch(gan: QAAN, digits: Digits, batch_size: int, before: dict[str, Any], r
     """Train one epoch, append its Report to the history, and return the problems in it."""
     started = time.perf_counter()
     due = gan.epoch >= gan.settings.warm_up and (gan.epoch - gan.settings.warm_up) % gan.settings.refresh == 0
-    prior_cost, bits_entropy, bits_correlation = _fit_prior(gan, digits) if due else (math.nan,) * 3
+    fit = _fit_prior(gan, digits) if due else (math.nan,) * 3
     prior_seconds = time.perf_counter() - started
     (d_loss, g_loss, d_real, d_fake), codes, latents = _play_epoch(gan, digits, batch_size)
-    report = Report(
-        epoch=gan.epoch + 1,
-        d_loss=d_loss,
-        g_loss=g_loss,
-        d_real=d_real,
-        d_fake=d_fake,
-        prior_cost=prior_cost,
-        bits_entropy=bits_entropy,
-        bits_correlation=bits_correlation,
-        seconds=time.perf_counter() - started,
-        prior_seconds=prior_seconds,
-    )
+    seconds = time.perf_counter() - started
+    report = Report(gan.epoch + 1, d_loss, g_loss, d_real, d_fake, *fit, seconds, prior_seconds)
     after = gan.state_dict()
     if math.isfinite(d_loss) and math.isfinite(g_loss) and all(is_finite(after[name]) for name in NETWORKS):
         history, steps = [*gan.history, report], report.epoch * (len(digits) // batch_size)
