@@ -81,18 +81,16 @@ def _train(options: argparse.Namespace) -> None:
 
 def _wanted(options: argparse.Namespace, gan: "QAAN") -> tuple[int, ...]:
     """The digits of the options, or those of the run, or the default."""
-    for digits in (options.digits, gan.digits):
-        if digits is not None:
-            return tuple(digits)
-    return DIGITS
+    digits = gan.digits if options.digits is None else options.digits
+    return DIGITS if digits is None else digits
 
 
 def _warn_of_shots(prior: "Prior") -> None:
     """Say before training that COBYLA learns little if probabilities are estimated from shots."""
-    from .priors import QCBMPrior, circuit_prior
+    from .priors import circuit_prior
 
     circuit = circuit_prior(prior)
-    if isinstance(circuit, QCBMPrior) and circuit.qcbm.execution.shots and circuit.optimizer.name == "cobyla":
+    if circuit and circuit.qcbm.execution.shots and circuit.optimizer.name == "cobyla":
         print("COBYLA learns little from shots (notebook 08); --optimizer spsa learns more.", file=sys.stderr)
 
 
@@ -112,8 +110,7 @@ def _new_prior(options: argparse.Namespace) -> "Prior":
     from .priors import PRIORS, QCBMPrior
 
     if options.prior != "qcbm":
-        prior: Prior = PRIORS[options.prior](options.qubits, seed=options.seed)
-        return prior
+        return PRIORS[options.prior](options.qubits, seed=options.seed)
     return QCBMPrior(
         options.qubits,
         options.layers,

@@ -56,7 +56,7 @@ from ..gan.model import QAAN, Settings
 from ..gan.state import preserved
 from ..gan.training import train
 from ..mnist import Digits, Source, Split, load_mnist
-from ..priors import MAX_ENUMERATED_BITS, PersistentPrior, Prior, circuit_prior, learned_prior, make_prior
+from ..priors import MAX_ENUMERATED_BITS, PersistentPrior, Prior, circuit_prior, distribution, learned_prior, make_prior
 from ..progress import tqdm
 from ..quantum.losses import kl_divergence, kl_sampling_bias
 from ..validation import validated
@@ -261,8 +261,7 @@ def _check_arm(name: str, table: object, shared_settings: dict[str, Any]) -> Run
 
 def _name(run: Run) -> str:
     """The name of a run's result: arm and seed for people, and a hash of all settings to tell runs apart."""
-    digest = hashlib.sha256(json.dumps(run, sort_keys=True).encode()).hexdigest()
-    return f"{re.sub(r'[^A-Za-z0-9]+', '-', run['arm']).strip('-')}.seed{run['seed']}.{digest[:8]}"
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', run['arm']).strip('-')}.seed{run['seed']}.{_checksum(run)[:8]}"
 
 
 @cache
@@ -314,8 +313,7 @@ def _prior_scores(gan: QAAN, test: Digits, seed: int) -> dict[str, float | None]
     n_bits = gan.prior.latent_dim
     if n_bits > MAX_ENUMERATED_BITS:
         return dict.fromkeys(names)
-    prior: Any = gan.active_prior  # every prior that a plan can name has probabilities
-    bits, p = gan.bits(test.images, seed=seed), prior.probabilities()
+    bits, p = gan.bits(test.images, seed=seed), distribution(gan.active_prior)
     means = (p @ from_index(np.arange(len(p)), n_bits)).clip(0, 1)  # rounding can exceed 1 if a bit is always set
     independent = entr([means, 1 - means]).sum()  # entropy of the product distribution with the same means
     entropy = entr(p).sum()
@@ -362,8 +360,8 @@ def _read(path: Path, run: Run) -> Result | None:
     return None
 
 
-def _checksum(result: Result) -> str:
-    return hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()
+def _checksum(content: Run | Result) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _write_table(path: Path, runs: dict[str, Run], results: dict[str, Result]) -> None:

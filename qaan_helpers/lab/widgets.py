@@ -9,6 +9,7 @@ import html
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..bits import from_index, sample_bits
 from ..evaluation.metrics import classify
 from ..gan.model import QAAN
 from ..gan.storage import bundled, bundled_names
-from ..priors import MAX_ENUMERATED_BITS, Prior, ScrambledPrior, UniformPrior, circuit_prior
+from ..priors import MAX_ENUMERATED_BITS, Prior, ScrambledPrior, UniformPrior, circuit_prior, distribution
 from ..quantum.ansatz import angle_names
 from ..quantum.qcbm import QCBM
 from . import plots
@@ -55,7 +56,7 @@ class Playground:
                 )
         circuits = {name: _circuit(gan.prior) for name, gan in self._gans.items()}
         self._trained = {name: np.array(circuit.angles if circuit else []) for name, circuit in circuits.items()}
-        self._examples: dict[str, dict[int, np.ndarray]] = {}
+        self._clearest_codes = cache(clearest_codes)
         self.choice = ipw.Dropdown(
             options=list(self._gans), description="model", tooltip="The trained model that all panels show", **WIDE
         )
@@ -82,8 +83,7 @@ class Playground:
 
     def probabilities(self) -> np.ndarray:
         """Return the prior's distribution over latent codes, (2ⁿ,)."""
-        prior: Any = self.gan.prior  # every prior that can be saved has probabilities()
-        return prior.probabilities()
+        return distribution(self.gan.prior)
 
     def images(self, codes: np.ndarray) -> torch.Tensor:
         """Generate the images of latent codes without noise, so a code always gives the same image.
@@ -97,9 +97,7 @@ class Playground:
         return self.gan.generate(self.gan.latents(codes))
 
     def _follow(self) -> None:
-        if self.choice.value not in self._examples:
-            self._examples[self.choice.value] = clearest_codes(self.gan)
-        examples = self._examples[self.choice.value]
+        examples = self._clearest_codes(self.gan)
         self.code = next(iter(examples.values()))
         for panel in (self.circuit, self.model, self.bits, self.morph):
             with panel.at_once():
@@ -215,15 +213,13 @@ class BitsPanel(PlaygroundPanel):
         Args:
             examples: The model's clearest code (n,) of each digit.
         """
-        self.switches = [self._switch(q) for q in range(self.playground.gan.prior.latent_dim)]
+        bits = range(self.playground.gan.prior.latent_dim)
+        self.switches = [ipw.ToggleButton(tooltip=f"Flip bit {q}", layout={"width": "6em"}) for q in bits]
+        for switch in self.switches:
+            switch.observe(lambda _: self._read_switches(), "value")
         row = ipw.HBox(self.switches, layout={"flex_flow": "row wrap"})
         self.controls.children = [row, self.random_code]
         self.choose(self.playground.code)
-
-    def _switch(self, q: int) -> ipw.ToggleButton:
-        switch = ipw.ToggleButton(tooltip=f"Flip bit {q}", layout={"width": "6em"})
-        switch.observe(lambda _: self._read_switches(), "value")
-        return switch
 
     def choose(self, code: np.ndarray) -> None:
         """Set all switches to the bits of a code.

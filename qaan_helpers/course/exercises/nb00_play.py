@@ -1,11 +1,10 @@
 """Checks of notebook 0's exercises: playing with a trained model."""
 
-from typing import cast
-
 import numpy as np
 
-from ... import QAAN, QCBMPrior, bundled
+from ... import QAAN, bundled
 from ...evaluation.metrics import classify
+from ...priors import distribution
 from .grading import PAIR, WORD, Hint, equals, grade, is_near, needs_keys, one_of
 
 
@@ -82,7 +81,7 @@ def check_favourites(answer: object) -> bool:
     Returns:
         Whether the answer is right.
     """
-    circuit = cast(QCBMPrior, _first_model().prior).probabilities()
+    circuit = distribution(_first_model().prior)
     uniform = np.full_like(circuit, 1 / len(circuit))
     expected = [float((1 - (1 - p) ** 1000).sum()) for p in (circuit, uniform)]
     hints = [
