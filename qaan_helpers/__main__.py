@@ -87,10 +87,10 @@ def _wanted(options: argparse.Namespace, gan: "QAAN") -> tuple[int, ...]:
 
 def _warn_of_shots(prior: "Prior") -> None:
     """Say before training that COBYLA learns little if probabilities are estimated from shots."""
-    from .priors import circuit_prior
+    from .priors import QCBMPrior, circuit_prior
 
     circuit = circuit_prior(prior)
-    if circuit and circuit.qcbm.execution.shots and circuit.optimizer.name == "cobyla":
+    if isinstance(circuit, QCBMPrior) and circuit.qcbm.execution.shots and circuit.optimizer.name == "cobyla":
         print("COBYLA learns little from shots (notebook 08); --optimizer spsa learns more.", file=sys.stderr)
 
 

@@ -19,7 +19,7 @@ from .checks import MAX_BITS, MAX_SAMPLED_BITS, check_integer
 if TYPE_CHECKING:
     from .quantum.execution import Execution
     from .quantum.optimizers import Optimizer
-    from .quantum.qcbm import FitResult
+    from .quantum.qcbm import QCBM, FitResult
 
 MAX_ENUMERATED_BITS = 16  # of which all 2ⁿ states are enumerated
 RBM_CHAINS = 100  # Gibbs chains and rows per step; with 20, the cost diverges as the weights grow
@@ -78,6 +78,26 @@ class PersistentPrior(Prior, Protocol):
         """
 
 
+@runtime_checkable
+class CircuitPrior(Prior, Protocol):
+    """A prior whose samples are measurements of a circuit.
+
+    Attributes:
+        qcbm: The circuit Born machine.
+        last_fit: Result of the last fit; None before the first.
+        on_evaluation: Called as on_evaluation(evaluation, cost) during fits; None for no callback.
+        budget: Number of cost evaluations of the next fit, or of the current one.
+    """
+
+    qcbm: "QCBM"
+    last_fit: "FitResult | None"
+    on_evaluation: Callable[[int, float], None] | None
+
+    @property
+    def budget(self) -> int:
+        """Number of cost evaluations of the next fit, or of the current one."""
+
+
 def learned_prior(prior: Prior) -> Prior:
     """Return the prior that is fitted: the prior itself, or the one inside a `MixedPrior` or `ScrambledPrior`.
 
@@ -87,14 +107,14 @@ def learned_prior(prior: Prior) -> Prior:
     return prior.prior if isinstance(prior, _Wrapper) else prior
 
 
-def circuit_prior(prior: Prior) -> "QCBMPrior | None":
+def circuit_prior(prior: Prior) -> CircuitPrior | None:
     """Return the fitted prior if it is a circuit, else None.
 
     Args:
         prior: Any prior; wrappers are looked through.
     """
     learned = learned_prior(prior)
-    return learned if isinstance(learned, QCBMPrior) else None
+    return learned if isinstance(learned, CircuitPrior) else None
 
 
 class _SeededPrior:
