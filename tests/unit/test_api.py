@@ -14,6 +14,8 @@ import pytest
 
 import qaan_helpers as qh
 
+pytestmark = pytest.mark.integration
+
 PACKAGE = Path(qh.__file__).parent
 MODULES = ["qaan_helpers", *(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "qaan_helpers."))]
 FAST_PATH = PACKAGE / "quantum" / "aer_fast_path.py"  # calls Aer's private functions, and says so

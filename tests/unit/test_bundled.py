@@ -7,6 +7,8 @@ import pytest
 import qaan_helpers as qh
 from qaan_helpers.gan import storage
 
+pytestmark = pytest.mark.integration
+
 NAMES = sorted(path.name for path in storage.BUNDLED.iterdir() if path.is_dir())
 CARD = (storage.BUNDLED / "README.md").read_text(encoding="utf-8")
 every_model = pytest.mark.parametrize("name", NAMES)

@@ -13,6 +13,8 @@ import qaan_helpers as qh
 from qaan_helpers.__main__ import main
 from qaan_helpers.quantum import devices, execution
 
+pytestmark = pytest.mark.integration
+
 DATA = ["--source", "sample", "--digits", "7"]
 TINY = [*DATA, "--qubits=3", "--layers=1", "--evaluations=40", "--refit-evaluations=40", "--batch-size=100"]
 

@@ -21,6 +21,8 @@ from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 import qaan_helpers as qh
 from qaan_helpers.quantum import devices, execution, ionq
 
+pytestmark = pytest.mark.integration
+
 KEY = "a-key-that-nobody-may-see"
 KEY_NAMES = ("QISKIT_IBM_TOKEN", "QISKIT_IBM_INSTANCE", "IONQ_API_KEY", "IONQ_API_TOKEN", "QISKIT_IONQ_API_TOKEN")
 

@@ -13,6 +13,8 @@ from qaan_helpers.gan import health, storage
 from qaan_helpers.gan.model import Settings
 from qaan_helpers.gan.state import NETWORKS
 
+pytestmark = pytest.mark.integration
+
 CALM = qh.Report(1, 1.1, 1.2, 0.57, 0.33, 4.1, 4.0, 0.5, 1.0, 0.5)
 RICH_CODES = np.random.default_rng(0).integers(0, 2, (200, 8), dtype=np.uint8)
 

@@ -19,6 +19,8 @@ from PIL import Image
 import qaan_helpers as qh
 from qaan_helpers.lab import live, plots
 
+pytestmark = pytest.mark.integration
+
 FIRST, LATER = 12, 10  # evaluations of a fit
 
 

@@ -24,14 +24,14 @@ def call_make(*arguments, folder=ROOT) -> str:
 
 def test_make_alone_lists_targets_that_exist():
     targets = [line.split()[1] for line in call_make().splitlines()]
-    assert {"lab", "test", "lint", "notebooks", "clean"} <= set(targets)
+    assert {"lab", "quick", "test", "check", "lint", "notebooks", "clean"} <= set(targets)
     for target in targets:
         call_make("-n", target)  # fails where the target or what it needs is missing
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert set(targets) == set(re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split())
 
 
-@pytest.mark.parametrize("target", ["lab", "test", "lint", "notebooks"])
+@pytest.mark.parametrize("target", ["lab", "quick", "test", "check", "lint", "notebooks"])
 def test_make_sets_up_where_needed_and_only_there(target, tmp_path):
     for name in ("Makefile", *setup_env.INPUTS):
         shutil.copy(ROOT / name, tmp_path)

@@ -18,6 +18,8 @@ import pytest
 
 import setup_env
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parents[2]
 NO_GPU, GPU, SMALL = "this machine has no NVIDIA GPU", "this machine has an NVIDIA GPU", "its wheels for this system"
 CPU, PYPI = "PyTorch comes from the index of CPU wheels", "PyTorch comes from PyPI"

@@ -13,6 +13,8 @@ import pytest
 
 import qaan_helpers as qh
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "qaan_helpers"
 SOURCES = {

@@ -22,6 +22,8 @@ import qaan_helpers as qh
 from qaan_helpers.__main__ import main
 from qaan_helpers.evaluation import sweep
 
+pytestmark = pytest.mark.integration
+
 PLAN = """
 source = "sample"
 seeds = [0, 3]
@@ -277,6 +279,7 @@ def cluster():
         yield cluster
 
 
+@pytest.mark.slow
 def test_the_run_of_a_killed_worker_is_repeated_and_nothing_is_lost(tmp_path, cluster):
     """The worker's process is killed during its second run."""
     text = PLAN.replace("epochs = 2", "epochs = 5").replace("[1, 2]", "[5]").replace("[0, 3]", "[0]")

@@ -17,7 +17,10 @@ import qaan_helpers as qh
 from qaan_helpers.lab import plots
 
 BATCH = 8
-pytestmark = pytest.mark.filterwarnings("ignore:epoch .*, dead prior")  # the Recorder draws one code only
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:epoch .*, collapsed prior"),  # the Recorder samples one code only
+    pytest.mark.integration,
+]
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from qaan_helpers.gan import storage
 from qaan_helpers.gan.storage import bundled_names
 from qaan_helpers.lab import plots, widgets
 
+pytestmark = pytest.mark.integration
+
 PANELS = ("model", "bits", "circuit", "morph")
 
 
