@@ -2,9 +2,9 @@
 
 Run `python tools/navigation.py` after a notebook was added, moved or executed. Links follow from the notebooks that
 exist, badges from `Repository` in pyproject.toml. `--repository URL` writes that address, and an empty URL removes it
-and all badges. Time and memory are those that a notebook's last cell printed. Each exercise that asks for more than a
-prediction gets the first picture of its solution, folded. With `--check` the script writes nothing, and fails if a file
-is not up to date.
+and all badges. Time and memory are those that a notebook's last cell printed. Below an exercise, the script puts the
+picture of its solution that is tagged "expected", folded. With `--check` it writes nothing, and fails if a file is not
+up to date.
 """
 
 import argparse
@@ -18,10 +18,11 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
 TAG = "navigation"  # marks the cells that this script writes
-CONTENTS = "README.md#the-path"
+CONTENTS = "README.md#notebooks"
 SHUT_DOWN = (
-    "Before the next one, shut this notebook's kernel down (menu *Kernel*): on Binder two do not fit into memory."
+    "Before you open the next notebook, shut down this kernel (menu *Kernel*). Binder's memory cannot hold two."
 )
+LEVELS = ("Check", "Apply", "Explore")  # of exercises
 HEADING = re.compile(r"^#{2,3} Exercise (\d) · (\w+)", re.MULTILINE)
 MEASURED = re.compile(r"This notebook took (\d+ s) and ([\d.]+ GB)")
 # A notebook written by hand may end in a line of such links, which this script's line replaces.
@@ -178,7 +179,10 @@ def measured(path: Path) -> tuple[str, ...] | None:
 
 
 def expected_pictures(solution: Path) -> dict[str, tuple[str, str]]:
-    """Find the first picture of each exercise, without predictions.
+    """Find the first picture of each exercise that may be shown before it is solved.
+
+    That is a picture of a cell tagged "expected". In notebooks whose exercises have no levels yet, it is the first
+    picture of an exercise that asks for more than a prediction.
 
     Args:
         solution: The notebook with the solutions, if there is one.
@@ -186,12 +190,13 @@ def expected_pictures(solution: Path) -> dict[str, tuple[str, str]]:
     Returns:
         Maps an exercise's number to a PNG as base64 and its alternative text.
     """
-    number, pictures = "", dict[str, tuple[str, str]]()
+    number, kind, pictures = "", "", dict[str, tuple[str, str]]()
     for cell in cells_of(solution):
         for heading in HEADING.finditer(cell.source if cell.cell_type == "markdown" else ""):
-            number = "" if heading[2] == "Predict" else heading[1]
+            number, kind = heading[1], heading[2]
+        shown = "expected" in cell.metadata.get("tags", ()) if kind in LEVELS else kind != "Predict"
         for output in cell.get("outputs", ()):
-            if number and "image/png" in output.get("data", ()):
+            if number and shown and "image/png" in output.get("data", ()):
                 pictures.setdefault(number, (output.data["image/png"], output.metadata["image/png"]["alt"]))
     return pictures
 
@@ -213,7 +218,7 @@ def with_pictures(cells: list[NotebookNode], pictures: dict[str, tuple[str, str]
             number = ([heading[1] for heading in HEADING.finditer(cell.source)] or [number])[-1]
         elif number in pictures:
             png, alt = pictures[number]
-            text = "<details><summary>The picture to expect; it shows what comes out</summary>\n\n"
+            text = "<details><summary>The figure to expect</summary>\n\n"
             data = "".join(png.split())  # not as an attachment: JupyterLab requests its address before resolving it
             text += f"![{alt}](data:image/png;base64,{data})\n\n</details>"
             result.append(_tagged(f"expected-{number}", text))

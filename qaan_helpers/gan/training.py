@@ -71,8 +71,9 @@ def _epochs(gan: QAAN, digits: Digits, epochs: int, batch_size: int, on_collapse
     real_variance = health.image_variance(digits.images[:: len(digits) // 500 + 1])
     reported: dict[str, str] = {}
     for _ in range(epochs):
-        before, learning = snapshot(gan), torch.is_grad_enabled()
+        learning, before = torch.is_grad_enabled(), None
         try:
+            before = snapshot(gan)
             _note_data(gan, digits, batch_size)
             problems = _epoch(gan, digits, batch_size, before, real_variance)
         except BaseException as error:
@@ -97,10 +98,15 @@ def _note_data(gan: QAAN, digits: Digits, batch_size: int) -> None:
         warnings.warn(f"this was trained on {was} so far, and from now on {now}", health.TrainingWarning, stacklevel=3)
 
 
-def _undo(gan: QAAN, before: dict[str, Any], learning: bool, keep_prior: bool) -> None:
-    """Return to the state before an epoch. An interrupt meanwhile only makes this start again."""
+def _undo(gan: QAAN, before: dict[str, Any] | None, learning: bool, keep_prior: bool) -> None:
+    """Return to the state before an epoch. An interrupt meanwhile only makes this start again.
+
+    The state is None if the interrupt came while it was copied; then nothing has changed but PyTorch's gradient mode.
+    """
     try:
         torch.set_grad_enabled(learning)  # an interrupt at the edge of torch.no_grad() leaves it switched
+        if before is None:
+            return
         prior = {"config": None, "state": None} if keep_prior else before["prior"]
         gan.load_state_dict({**before, "prior": prior})
         gan.discriminator.requires_grad_(True)  # an interrupted step can leave some parameters frozen

@@ -7,7 +7,7 @@ figures are legible in grayscale.
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,78 @@ def _draw_ink(axis: Axes, pixels: np.ndarray) -> None:
     """Show pixels (height, width) in [0, 1], 1 in black, without a frame."""
     axis.imshow(pixels, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     axis.set_axis_off()
+
+
+def snapshots(rows: Mapping[str, torch.Tensor], title: str) -> Figure:
+    """Show rows of images with a name to the left of each.
+
+    Args:
+        rows: Maps a row's name to its images (N, 1, 28, 28) in [0, 1], the same N for all rows. A number is taken for
+            an epoch.
+        title: The figure's title.
+
+    Returns:
+        The figure.
+    """
+    columns = len(next(iter(rows.values())))
+    figure = digit_grid(torch.cat(list(rows.values())), title, columns)
+    figure.set_figwidth(figure.get_figwidth() + 1.1)
+    for i, name in enumerate(rows):
+        text = f"epoch {name}" if isinstance(name, int) else name
+        figure.axes[0].text(-4, 30 * i + 15, text, ha="right", va="center", size=9)
+    return figure
+
+
+def pixel_values(image: torch.Tensor, rows: tuple[int, int], columns: tuple[int, int], title: str) -> Figure:
+    """Show an image and, next to it, the values of some of its pixels.
+
+    Args:
+        image: The image (28, 28) in [0, 1].
+        rows: The first row to show and the one after the last.
+        columns: The first column to show and the one after the last.
+        title: The figure's title.
+
+    Returns:
+        The figure.
+    """
+    figure, (left, right) = new_figure(title, width=9, height=3.4, columns=2)
+    (top, bottom), (first, last) = rows, columns
+    pixels = image.numpy()
+    left.imshow(pixels, cmap="gray_r", vmin=0, vmax=1)
+    frame = Rectangle((first - 0.5, top - 0.5), last - first, bottom - top, fill=False, color=COLORS[1], linewidth=2)
+    left.add_patch(frame)
+    extent = (first - 0.5, last - 0.5, bottom - 0.5, top - 0.5)
+    right.imshow(pixels[top:bottom, first:last], cmap="gray_r", vmin=0, vmax=1, extent=extent)
+    for row in range(top, bottom):
+        for column in range(first, last):
+            value = pixels[row, column]
+            color = "white" if value > 0.5 else "black"
+            right.text(column, row, f"{value:.1f}", ha="center", va="center", size=7, color=color)
+    for axis in (left, right):
+        axis.set(xlabel="column (pixels)", ylabel="row (pixels)")
+    return figure
+
+
+def pixel_maps(maps: Mapping[str, torch.Tensor], title: str, label: str, framed: tuple[int, int]) -> Figure:
+    """Show signed maps of the pixels, such as correlations with one pixel, on a diverging scale from −1 to 1.
+
+    Args:
+        maps: Maps a name to values (28, 28) in [−1, 1].
+        title: The figure's title.
+        label: The quantity, for the color bar.
+        framed: Row and column of the pixel to frame.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = new_figure(title, width=3.1 * len(maps), height=3.2, columns=len(maps))
+    for axis, (name, values) in zip(np.atleast_1d(axes), maps.items(), strict=True):
+        heat_map = axis.imshow(np.asarray(values), cmap=SIGNED_MAP, vmin=-1, vmax=1)
+        axis.plot(framed[1], framed[0], "s", markerfacecolor="none", markeredgecolor="black", markersize=7)
+        axis.set(xlabel="column (pixels)", ylabel="row (pixels)")
+        axis.set_title(name, fontsize=10)
+    figure.colorbar(heat_map, ax=axes, label=label, shrink=0.85)
+    return figure
 
 
 def code_label(bits: Sequence[int] | np.ndarray) -> str:
@@ -367,31 +439,70 @@ def pair_tables(named: dict[str, np.ndarray], title: str, label: str, cut: int |
     return figure
 
 
-def loss_curves(history: Sequence[Report], title: str = "Losses and discriminator outputs by epoch") -> Figure:
+def loss_curves(
+    history: Sequence[Report],
+    title: str = "Losses and discriminator outputs by epoch",
+    references: Mapping[str, float] | None = None,
+) -> Figure:
     """Show both losses, and the discriminator's mean outputs for real and for generated images.
 
     Args:
         history: The reports of a training, one per epoch.
         title: The figure's title.
+        references: Maps a name to a loss of the discriminator in nats, shown as a dotted line.
 
     Returns:
         The figure, with two panels.
     """
     figure, axes = new_figure(title, width=9, columns=2)
     _draw_game(axes, history)
+    for name, loss in (references or {}).items():
+        axes[0].axhline(loss, color="0.4", linewidth=1, linestyle=":")
+        axes[0].annotate(name, (0.99, loss), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=9)
+    if references:
+        axes[0].set_ylim(0, 1.15 * max(axes[0].get_ylim()[1], *references.values()))
+    return figure
+
+
+def training_comparison(
+    histories: Mapping[str, Sequence[Report]], images: Sequence[torch.Tensor], title: str
+) -> Figure:
+    """Compare trainings: the discriminator's mean outputs by epoch, and below them generated images.
+
+    Args:
+        histories: Maps a training's name to its reports, one per epoch.
+        images: For each training, images (N, 1, 28, 28) in [0, 1], shown in rows of eight.
+        title: The figure's title.
+
+    Returns:
+        The figure, with one column per training.
+    """
+    figure = Figure(figsize=(3.3 * len(histories), 3.9), layout="constrained")
+    above, below = figure.subplots(2, len(histories), height_ratios=(2, 1), squeeze=False)
+    for i, (name, history) in enumerate(histories.items()):
+        _draw_outputs(above[i], history)
+        above[i].spines[["top", "right"]].set_visible(False)
+        above[i].set_title(name, fontsize=10)
+        _draw_sheet(below[i], images[i], 8)
+    above[0].legend(frameon=False, fontsize="small")
+    figure.suptitle(title, fontsize=11)
     return figure
 
 
 def _draw_game(axes: Sequence[Axes], history: Sequence[Report]) -> None:
     left, right = axes
-    losses = {"discriminator": [r.d_loss for r in history], "generator": [r.g_loss for r in history]}
-    outputs = {"real, D(x)": [r.d_real for r in history], "generated, D(G(z))": [r.d_fake for r in history]}
-    for axis, named in ((left, losses), (right, outputs)):
-        _draw_lines(axis, history, named)
+    _draw_lines(left, history, {"discriminator": [r.d_loss for r in history], "generator": [r.g_loss for r in history]})
+    _draw_outputs(right, history)
+    for axis in axes:
         axis.legend(frameon=False)
-    right.axhline(0.5, color="0.6", linewidth=0.8)
     left.set_ylabel("loss (nats)")
-    right.set(ylabel="discriminator output", ylim=(0, 1))
+
+
+def _draw_outputs(axis: Axes, history: Sequence[Report]) -> None:
+    outputs = {"real, D(x)": [r.d_real for r in history], "generated, D(G(z))": [r.d_fake for r in history]}
+    _draw_lines(axis, history, outputs)
+    axis.axhline(0.5, color="0.6", linewidth=0.8)
+    axis.set(ylabel="discriminator output", ylim=(0, 1))
 
 
 def _draw_lines(axis: Axes, history: Sequence[Report], named: dict[str, list[float]]) -> None:

@@ -265,7 +265,13 @@ class CircuitPanel(PlaygroundPanel):
         )
         self.angle = ipw.Dropdown(description="one angle", tooltip="The angle that the next slider changes", **WIDE)
         self.rotation = ipw.FloatSlider(
-            0, min=-3.15, max=3.15, step=0.05, description="rotate by", tooltip="Radians added to this angle", **WIDE
+            0,
+            min=-np.pi,
+            max=np.pi,
+            step=np.pi / 60,
+            description="rotate by",
+            tooltip="Added to this angle (radians)",
+            **WIDE,
         )
         self.resample = ipw.Button(description="resample", tooltip="Sample other codes from the same distribution")
         self.restore = ipw.Button(description="reset angles", tooltip="Set all angles to their trained values")

@@ -18,6 +18,7 @@ import networks
 import quantum
 
 BENCHMARKS = {**quantum.BENCHMARKS, **networks.BENCHMARKS, **growth.BENCHMARKS, **levers.BENCHMARKS}
+SHOTS = {"exact": "exact probabilities", 2000: "2,000 shots drawn from them"}
 PACKAGES = ("torch", "qiskit", "qiskit-aer", "scipy", "numpy", "qulacs", "pennylane-lightning")
 
 
@@ -50,33 +51,54 @@ def installed(package: str) -> str | None:
         return None
 
 
-def told(figures: dict) -> str:
-    """The figures in a few lines of Markdown, as the README has them."""
+def summary(figures: dict) -> str:
+    """Summarize the figures in a Markdown table, as the README has it."""
     rows = figures["rows"]
     points = {row["shots"]: row for row in rows["evaluation"] if row["qubits"] == 10}
-    fits = {row["shots"]: row for row in rows["cobyla"] if row["qubits"] == 10}
     gradient = next(row for row in rows["gradient"] if row["qubits"] == 8)
-    small, large = (row for row in rows["step"] if row["device"] == "cpu" and row["batch"] in (64, 512))
+    step = next(row for row in rows["step"] if row["device"] == "cpu" and row["batch"] == 64)
     (epoch,), law = rows["epoch"], rows["qubits"][-1]
-    seconds = {row["prior"]: row["seconds"] for row in rows["quality"]}
-    lines = [
-        f"{points[shots]['ours_ms']:.1f} ms for the cost of ten qubits at one point {how}, {points[shots]['ratio']:.0f}"
-        f" times as fast as building, transpiling and running anew; {fits[shots]['fit_ms']:.1f} ms in a fit, with SciPy"
-        for shots, how in (("exact", "exactly"), (2000, "from 2,000 shots"))
+    peer = next(row for row in rows["peers"] if row["qubits"] == 8)
+    qulacs, lightning = (peer[f"{name}_ms"] / peer["ours_ms"] for name in ("qulacs", "pennylane_lightning"))
+    table = [
+        ("operation", "time", "reference, and its factor"),
+        ("---", "---", "---"),
+        *(_point(points[shots], f"cost at one point, 10 qubits, {how}") for shots, how in SHOTS.items()),
+        (
+            "exact probabilities, 8 qubits",
+            _ms(peer["ours_ms"]),
+            f"Qulacs: {qulacs:.1f}; PennyLane Lightning: {lightning:.1f}",
+        ),
+        (
+            f"gradient with respect to {gradient['angles']} angles by parameter shift, 8 qubits",
+            _ms(gradient["ours_ms"]),
+            f"one point at a time: {gradient['ratio']:.1f}",
+        ),
+        ("training step of both networks, batch size 64", _ms(step["ours_ms"]), f"plain loop: {step['ratio']:.2f}"),
+        (
+            f"epoch with a fitted circuit, {epoch['data']}",
+            f"{epoch['circuit_ms'] / 1000:.1f} s",
+            f"epoch with a uniform prior: {epoch['uniform_ms'] / epoch['circuit_ms']:.2f}",
+        ),
+        ("first fit with COBYLA", f"{epoch['first_fit_ms'] / 1000:.0f} s", ""),
+        ("later fit with COBYLA", _ms(epoch["later_fit_ms"]), ""),
+        (
+            f"each further qubit, from {law['from']} on (fit to four sizes)",
+            f"{2 ** law['slope']:.1f} times as long",
+            "",
+        ),
     ]
-    lines += [
-        f"{gradient['ours_ms']:.0f} ms for a gradient of {gradient['angles']} angles by parameter shift, "
-        f"{gradient['ratio']:.0f} times as fast as point by point",
-        f"{small['ours_ms']:.0f} ms for a step of both networks at batch {small['batch']}, {large['ours_ms']:.0f} ms at"
-        f" {large['batch']}: {small['ratio']:.2f} and {large['ratio']:.2f} times as fast as the plain loop",
-        f"{epoch['first_fit_ms'] / 1000:.0f} s for the first fit, {epoch['later_fit_ms'] / 1000:.1f} s for a later one",
-        f"an epoch on {epoch['data']} takes {epoch['times']:.2f} times as long with the circuit as with coins; on the"
-        f" bundled sample, where epochs are short, {seconds['circuit']:.0f} s with the circuit and"
-        f" {seconds['uniform']:.0f} s with coins until digits first pass one mark (one run each)",
-        f"from {law['from']} qubits on, each further one multiplies the time by {2 ** law['slope']:.1f}, and the memory"
-        " by 2",
-    ]
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"| {' | '.join(row)} |" for row in table)
+
+
+def _point(row: dict, name: str) -> tuple[str, str, str]:
+    bare, naive = row["bare_ms"] / row["ours_ms"], row["ratio"]
+    reference = f"Aer's `run`: {bare:.1f}; `run` plus building and transpiling the circuit: {naive:.0f}"
+    return name, _ms(row["ours_ms"]), reference
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
 
 
 def main() -> None:

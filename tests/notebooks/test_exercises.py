@@ -70,8 +70,8 @@ def learned_fraction(report):
     return 1 - (report.prior_cost - report.bits_entropy) / report.bits_correlation
 
 
-SCATTERED = {"side by side": 1.7, "scattered": 0.6, "why": "neighbours share a stroke"}
-SMOOTHING = {"landmark": 0.0, "with": 0.46, "without": 0.48}
+SCATTERED = {"adjacent": 1.7, "scattered": 0.6, "why": "neighbors share a stroke"}
+SMOOTHING = {"perfect": 0.0, "with": 0.46, "without": 0.48}
 SWAPPED = {"circuit": [22.8, 21.1], "shuffled": [29.5, 29.9], "better": "circuit"}
 
 COLLAPSE = {"cost": 0.7, "circuit": 0.8, "codes": 0.79, "impossible": "cost"}
@@ -128,7 +128,7 @@ def one_flips():
 ROWS = compared_rows()
 PAIRED = paired_bits()
 ONE_FLIP, SAME_DIGIT, UNCLEAR = one_flips()
-FAVOURITES = {"codes": [242, 251], "threes": [0.36, 0.34], "favours": "codes"}
+PREFERENCES = {"codes": [242, 251], "sevens": [0.334, 0.301], "nines": [0.356, 0.395]}
 # check: (right answers, [(wrong answer, what its hint says)], what no hint may contain)
 CASES = {
     "check_one_flip": (
@@ -144,22 +144,21 @@ CASES = {
         ],
         [*ONE_FLIP],
     ),
-    "check_half_turns": (
+    "check_rotations": (
         ["the same"],
         [("equal", "one of"), ("different", "on a circle")],
         ["2π"],
     ),
-    "check_favourites": (
-        [FAVOURITES, FAVOURITES | {"codes": (238, 250.0)}],
+    "check_preferences": (
+        [PREFERENCES, PREFERENCES | {"codes": (238, 250.0)}],
         [
             (231, "dictionary"),
-            (FAVOURITES | {"codes": 242}, "two numbers"),
-            (FAVOURITES | {"codes": [251, 242]}, "circuit first"),
-            (FAVOURITES | {"threes": [360, 340]}, "between 0 and 1"),
-            (FAVOURITES | {"favours": "threes"}, 'favours: Answer with one of "codes", "digits"'),
-            (FAVOURITES | {"favours": "digits"}, "more than chance"),
+            (PREFERENCES | {"codes": 242}, "two numbers"),
+            (PREFERENCES | {"codes": [251, 242]}, "circuit first"),
+            (PREFERENCES | {"sevens": [334, 301]}, "Add the probabilities"),
+            (PREFERENCES | {"nines": [0.395, 0.356]}, "nines: Add the probabilities"),
         ],
-        ["242", "251"],
+        ["242", "251", "0.33", "0.39"],
     ),
     "check_sevens": (
         ["smaller"],
@@ -185,11 +184,11 @@ CASES = {
         [
             (0.6, "A dictionary"),
             ({"scattered": 0.6}, "dictionary"),
-            (SCATTERED | {"side by side": 7.0}, "side by side: The notebook measures"),
+            (SCATTERED | {"adjacent": 7.0}, "adjacent: The notebook measures"),
             (SCATTERED | {"scattered": -1}, "never negative"),
             (SCATTERED | {"scattered": 1.9}, "well scattered"),
             (SCATTERED | {"why": "because"}, "one of"),
-            (SCATTERED | {"why": "most pixels hold no ink"}, "close together"),
+            (SCATTERED | {"why": "most pixels are blank"}, "close together"),
         ],
         ["1.7", "smaller"],
     ),
@@ -222,7 +221,7 @@ CASES = {
         [SMOOTHING],
         [
             ({"with": 0.4}, "dictionary"),
-            (SMOOTHING | {"landmark": 0.33}, "landmark: .*perfect D"),
+            (SMOOTHING | {"perfect": 0.33}, "perfect: .*perfect D"),
             (SMOOTHING | {"with": 1.1}, "with: .*midpoint"),
             (SMOOTHING | {"with": 0.49}, "same seed"),
         ],
@@ -240,7 +239,7 @@ CASES = {
         ],
         ["[0, 0, 0, 1]", "0, 0, 0, 1", "both bits", "11"],
     ),
-    "check_secret_of_three": (
+    "check_parity": (
         [circuit(3, ("rxx", 0, 1), ("rxx", 1, 2)), circuit(3, ("rxx", 2, 0), ("rxx", 0, 1), ("rz", 1))],
         [
             (circuit(2, ("rxx", 0, 1)), "three qubits"),

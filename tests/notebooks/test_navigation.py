@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "tools" / "navigation.py"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("[0-9]*.ipynb"))
-PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "qaan_helpers").rglob("*.md"))
+PAGES = (
+    sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md")) + sorted((ROOT / "qaan_helpers").rglob("*.md"))
+)
 BADGES = ["--repository", "https://github.com/someone/somewhere"]
 every_notebook = pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: path.stem)
 
@@ -71,13 +73,13 @@ def test_links_lead_to_an_existing_file_and_heading(path):
 
 def test_a_wrong_link_is_reported():
     readme = ROOT / "README.md"
-    assert not fault(readme, "notebooks/00_play.ipynb#The-switches")
-    assert not fault(NOTEBOOKS[0], "../README.md#the-path")
+    assert not fault(readme, "notebooks/00_play.ipynb#Change-the-bits")
+    assert not fault(NOTEBOOKS[0], "../README.md#notebooks")
     for wrong in (
         "notebooks/99.ipynb",
         "../elsewhere",
         "#nowhere",
-        "notebooks/00_play.ipynb#the-switches",
+        "notebooks/00_play.ipynb#change-the-bits",
         "http://a.b",
         "",
     ):
@@ -111,7 +113,7 @@ def test_a_notebook_begins_and_ends_with_links_to_its_neighbors(path):
     at = family.index(path)
     expected = [family[at - 1].name] if at else []
     expected += [f"../{path.name.replace('_solutions', '')}"] if family is SOLUTIONS else []
-    expected += [f"{'../' if family is NOTEBOOKS else '../../'}README.md#the-path"]
+    expected += [f"{'../' if family is NOTEBOOKS else '../../'}README.md#notebooks"]
     expected += [family[at + 1].name] if at + 1 < len(family) else []
     for cell in (top, bottom):
         assert [target for _, target in links(cell)] == expected
@@ -119,7 +121,7 @@ def test_a_notebook_begins_and_ends_with_links_to_its_neighbors(path):
             number = re.match(r"(?:\.\./)?(\d\d)_", target)
             assert (str(int(number[1])) in text) if number else text == "contents"
     assert "mybinder" not in bottom.source
-    assert ("shut this notebook's kernel down" in bottom.source) == (path != family[-1])
+    assert ("shut down this kernel" in bottom.source) == (path != family[-1])
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ def copy(tmp_path):
     (tmp_path / "notebooks" / "solutions").mkdir(parents=True)
     settings = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text(navigation.with_address(settings, ""), encoding="utf-8")
-    (tmp_path / "README.md").write_text("# Title\n\n## The path\n")
+    (tmp_path / "README.md").write_text("# Title\n\n## Notebooks\n")
     endings = (
         "See [contents](../README.md).",
         "An end.\n\n[← 0](00_a.ipynb) · [contents](../README.md)",
@@ -168,7 +170,7 @@ def test_only_two_cells_are_added_and_a_line_of_links_written_by_hand_is_replace
     first, code, last = after["01_b.ipynb"][1:-1]
     assert [first, code] == before["01_b.ipynb"][:2] and last.source == "An end."
     assert after["10_c.ipynb"][1:-1] == before["10_c.ipynb"][:2]  # nothing was left of its last cell
-    assert links(after["10_c.ipynb"][-1]) == [("← 1 · Name b", "01_b.ipynb"), ("contents", "../README.md#the-path")]
+    assert links(after["10_c.ipynb"][-1]) == [("← 1 · Name b", "01_b.ipynb"), ("contents", "../README.md#notebooks")]
     assert '"µ ± 1"' in (copy / "notebooks" / "00_a.ipynb").read_text(encoding="utf-8")  # as nbformat writes it
 
 
@@ -195,7 +197,7 @@ def test_badges_are_there_only_with_an_address_which_is_stored(copy):
         assert f"](https://colab.research.google.com/github/someone-else/some.where/blob/main/{place})" in top
         assert "git clone -q https://github.com/someone-else/some.where qaan" in top
     readme = (copy / "README.md").read_text()
-    assert readme.startswith("# Title\n\n[![Open on Binder]") and readme.endswith(")\n\n## The path\n")
+    assert readme.startswith("# Title\n\n[![Open on Binder]") and readme.endswith(")\n\n## Notebooks\n")
     assert readme.count("gh/someone-else/some.where/main?urlpath=lab/tree/notebooks/00_a.ipynb") == 1
     navigation.main(["--repository", ""], copy)
     assert {path: path.read_text(encoding="utf-8") for path in without} == without
@@ -218,6 +220,28 @@ def test_an_exercise_shows_the_picture_of_its_solution_but_a_prediction_does_not
     assert "Exercise 2" in cells[at - 2].source
     assert f"![A curve.](data:image/png;base64,{png})" in cells[at].source
     assert fault(path, f"data:image/png;base64,{png}") is False and fault(path, "data:text/html,hello")
+
+
+def test_an_exercise_with_a_level_shows_only_a_picture_that_is_tagged(copy):
+    path, solution = copy / "notebooks/01_b.ipynb", copy / "notebooks/solutions/01_b_solutions.ipynb"
+    new = nbformat.v4.new_markdown_cell
+    for file, level, with_outputs in ((path, "###", False), (solution, "##", True)):
+        book = nbformat.read(file, as_version=4)
+        for heading, png, tags in (
+            ("Exercise 1 · Check: a", "YQ==", []),
+            ("Exercise 2 · Apply: b", "Yg==", ["expected"]),
+            ("Exercise 3 · Explore: c", "Yw==", []),
+        ):
+            output = nbformat.v4.new_output("display_data", {"image/png": png}, metadata={"image/png": {"alt": "Two."}})
+            outputs = [output] if with_outputs else []
+            book.cells += [
+                new(f"{level} {heading}"),
+                nbformat.v4.new_code_cell("2", outputs=outputs, metadata={"tags": tags}),
+            ]
+        nbformat.write(book, file)
+    assert navigation.main([], copy) == 0
+    shown = [cell.source for cell in books(copy)["01_b.ipynb"] if "data:image" in cell.source]
+    assert len(shown) == 1 and "base64,Yg==" in shown[0]
 
 
 def test_notebook_and_readme_show_the_time_of_the_stored_run(copy):

@@ -45,10 +45,30 @@ def test_metadata_without_requirements_of_other_packages_is_enough(metadata, mon
 def test_the_road_map_highlights_the_stages_of_a_notebook():
     axis = opening.road_map("bits", "latent codes").axes[0]
     boxes = [to_hex(patch.get_facecolor()) for patch in axis.patches if isinstance(patch, FancyBboxPatch)]
-    labels = [text.get_text() for text in axis.texts if text.get_text()]
+    labels = [text.get_text() for text in axis.texts if text.get_text() in opening.STAGES]
     assert labels == list(opening.STAGES)
     highlighted = {label for label, color in zip(labels, boxes, strict=True) if color == "#0072b2"}
     assert highlighted == {"bits", "latent codes"}
+
+
+def test_a_notebook_opens_with_versions_the_road_map_and_a_running_stopwatch(capsys, monkeypatch):
+    shown = []
+    monkeypatch.setattr("qaan_helpers.lab.plots.display", shown.append)
+    watch = opening.start("bits", "circuit", extras=["notebooks"])
+    assert capsys.readouterr().out.startswith("Ready")
+    assert shown[0].alt == "The loop of the series in eight stages. This notebook covers: bits, circuit."
+    assert str(watch).startswith("This notebook took 0 s") or str(watch).startswith("This notebook took 1 s")
+
+
+def test_an_opening_asks_for_the_extras_of_its_notebook(monkeypatch):
+    monkeypatch.setattr(opening, "requires", lambda _: ["no-such-package; extra == 'hardware'"])
+    with pytest.raises(RuntimeError, match="no-such-package is missing"):
+        opening.start("bits", extras=["hardware"])
+
+
+def test_numbers_are_recorded_by_name(capsys):
+    opening.record(distance="14.8", fraction="97%")
+    assert capsys.readouterr().out == "distance: 14.8\nfraction: 97%\n"
 
 
 def test_the_road_map_refuses_an_unknown_stage():

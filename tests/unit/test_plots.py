@@ -15,6 +15,8 @@ from PIL import Image
 import qaan_helpers as qh
 from qaan_helpers.lab import plots
 
+pytestmark = pytest.mark.integration
+
 MAX_BYTES = 120_000  # of a picture in a notebook
 
 
@@ -41,6 +43,8 @@ def report(epoch, cost=math.nan, bits_entropy=math.nan, correlation=math.nan):
 
 HISTORY = [report(1), report(2, 4.5, 3.5, 1.25), report(3), report(4, 4.0, 3.25, 1.5)]
 
+MAPS = {name: scale * (real_digits()[0, 0] - 0.5) for name, scale in (("weak", 0.2), ("strong", 2.0))}
+
 FIGURES = {
     "digit_grid": lambda: plots.digit_grid(real_digits()[:64], "64 real digits"),
     "distributions": lambda: plots.distributions({"data": np.full(8, 1 / 8), "circuit": np.eye(8)[2]}, "Two of them"),
@@ -48,13 +52,22 @@ FIGURES = {
     "pair_tables": lambda: plots.pair_tables({"real": np.eye(4), "generated": np.ones((4, 4))}, "Pairs", "nats"),
     "pair_tables with a sign": lambda: plots.pair_tables({"bits": 0.5 - np.eye(4)[::-1]}, "Pairs", "correlation"),
     "loss_curves": lambda: plots.loss_curves(HISTORY),
+    "loss_curves with references": lambda: plots.loss_curves(
+        HISTORY, "Losses", {"perfect D": 0.33, "undecided D": 9.0}
+    ),
+    "training_comparison": lambda: plots.training_comparison(
+        {"healthy": HISTORY, "failed": HISTORY[:2]}, [real_digits()[:16], real_digits()[16:32]], "Two trainings"
+    ),
+    "snapshots": lambda: plots.snapshots({0: real_digits()[:5], "bit 0 flipped": real_digits()[5:10]}, "Two rows"),
+    "pixel_values": lambda: plots.pixel_values(real_digits()[0, 0], (4, 13), (8, 20), "Pixels"),
+    "pixel_maps": lambda: plots.pixel_maps(MAPS, "Maps", "correlation", framed=(11, 9)),
     "prior_curves": lambda: plots.prior_curves(HISTORY, n_bits=6),
     "training_panel": lambda: plots.training_panel(HISTORY, real_digits()[:32], "Epoch 4", "32 digits", 6),
     "labeled_digits": lambda: plots.labeled_digits(real_digits()[:18], ["0101"] * 18, "Labeled", 9, framed=[3]),
     "digit_and_others": lambda: plots.digit_and_others(real_digits()[0], "01", real_digits()[1:9], ["x"] * 8, "One"),
     "distributions_and_digits": lambda: plots.distributions_and_digits({"circuit": sampled()}, "A model"),
 }
-DIGITS_ONLY = ("digit_grid", "labeled_digits", "digit_and_others")
+DIGITS_ONLY = ("digit_grid", "labeled_digits", "digit_and_others", "snapshots")
 
 
 def png(figure):
@@ -267,6 +280,45 @@ def test_loss_curves_show_both_losses_and_both_discriminator_outputs():
     assert outputs["real, D(x)"] == ([1, 2, 3, 4], [0.6] * 4)
     assert outputs["generated, D(G(z))"] == ([1, 2, 3, 4], [0.3] * 4)
     assert right.get_ylim() == (0, 1)
+
+
+def test_reference_losses_are_dotted_lines_with_their_names_inside_the_axis():
+    references = {"perfect D": 0.33, "undecided D": 9.0}
+    left = plots.loss_curves(HISTORY, "Losses", references).axes[0]
+    dotted = [line.get_ydata()[0] for line in left.lines if line.get_linestyle() == ":"]
+    assert dotted == list(references.values())
+    assert [text.get_text() for text in left.texts] == list(references)
+    assert left.get_ylim()[0] == 0 and left.get_ylim()[1] > 9
+
+
+def test_a_comparison_of_trainings_shows_outputs_and_images_of_each():
+    figure = FIGURES["training_comparison"]()
+    above, below = figure.axes[:2], figure.axes[2:]
+    assert [axis.get_title() for axis in above] == ["healthy", "failed"]
+    assert [len(axis.lines[0].get_xdata()) for axis in above] == [4, 2]
+    sheets = [axis.images[0].get_array() for axis in below]
+    assert [sheet.shape for sheet in sheets] == [(60, 240)] * 2 and not np.array_equal(*sheets)
+
+
+def test_snapshots_name_their_rows():
+    axis = FIGURES["snapshots"]().axes[0]
+    assert [text.get_text() for text in axis.texts] == ["epoch 0", "bit 0 flipped"]
+    assert axis.images[0].get_array().shape == (60, 150)
+
+
+def test_pixel_values_are_printed_where_they_are():
+    image = real_digits()[0, 0]
+    axis = plots.pixel_values(image, (4, 6), (8, 11), "Pixels").axes[1]
+    values = {tuple(int(x) for x in text.get_position()): text.get_text() for text in axis.texts}
+    assert values == {(column, row): f"{image[row, column]:.1f}" for row in (4, 5) for column in (8, 9, 10)}
+
+
+def test_pixel_maps_share_a_diverging_scale_and_frame_a_pixel():
+    figure = FIGURES["pixel_maps"]()
+    for axis in figure.axes[:2]:
+        assert axis.images[0].get_clim() == (-1, 1)
+        assert axis.images[0].get_cmap() is plots.SIGNED_MAP
+        assert (axis.lines[0].get_xdata()[0], axis.lines[0].get_ydata()[0]) == (9, 11)
 
 
 def test_prior_curves_show_the_fitted_epochs_between_their_bounds():

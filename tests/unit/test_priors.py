@@ -528,3 +528,9 @@ def test_a_circuit_runs_exactly_where_its_config_does_not_say_how_and_takes_a_se
 
 def test_another_execution_may_be_asked_for():
     assert make_prior(small_qcbm(3).config(), qh.Shots(10)).qcbm.execution == qh.Shots(10)
+
+
+def test_a_mixtures_uniform_codes_do_not_repeat_the_learned_priors_samples():
+    codes = qh.UniformPrior(8, seed=3).sample(500)
+    uniform = qh.MixedPrior(qh.UniformPrior(8, seed=3), uniform_fraction=1, seed=3).sample(500)
+    assert (uniform == codes).mean() == pytest.approx(0.5, abs=0.05)

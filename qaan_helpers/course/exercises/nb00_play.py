@@ -1,11 +1,14 @@
 """Checks of notebook 0's exercises: playing with a trained model."""
 
+from functools import partial
+
 import numpy as np
 
 from ... import QAAN, bundled
+from ...bits import from_index
 from ...evaluation.metrics import classify
 from ...priors import distribution
-from .grading import PAIR, WORD, Hint, equals, grade, is_near, needs_keys, one_of
+from .grading import PAIR, Hint, equals, grade, is_near, needs_keys, one_of
 
 
 def check_one_flip(codes: object) -> bool:
@@ -57,7 +60,7 @@ def _first_model() -> QAAN:
     return QAAN.load(bundled("qcbm_379"), device="cpu")
 
 
-def check_half_turns(answer: object) -> bool:
+def check_rotations(answer: object) -> bool:
     """Check exercise 2 of notebook 0: one angle, rotated by π and by −π from its trained value.
 
     Args:
@@ -71,32 +74,37 @@ def check_half_turns(answer: object) -> bool:
     return grade(answer, [one_of(("the same", "different")), equals("the same", hint)], praise)
 
 
-def check_favourites(answer: object) -> bool:
-    """Check exercise 3 of notebook 0: whether the circuit prefers some codes or some digits.
+def check_preferences(answer: object) -> bool:
+    """Check exercise 3 of notebook 0: which codes and digits the circuit prefers.
 
     Args:
-        answer: A dictionary. "codes" is the number of different codes among 1,000 samples and "threes" the fraction of
-            3s among their digits, both as (circuit, uniform prior). "favours" is "codes" or "digits".
+        answer: A dictionary of pairs (circuit, uniform prior). "codes" is the number of distinct codes among 1,000
+            samples; "sevens" and "nines" are the probabilities that a code gives a 7 and a 9.
 
     Returns:
         Whether the answer is right.
     """
-    circuit = distribution(_first_model().prior)
+    gan = _first_model()
+    circuit = distribution(gan.prior)
     uniform = np.full_like(circuit, 1 / len(circuit))
-    expected = [float((1 - (1 - p) ** 1000).sum()) for p in (circuit, uniform)]
+    labels = classify(gan.generate(gan.latents(from_index(np.arange(len(circuit)), 8))))[0].numpy()
+    distinct = [float((1 - (1 - p) ** 1000).sum()) for p in (circuit, uniform)]
+    advice = "Add the probabilities of all codes whose image has this label, for the circuit and then for 1/256 each."
     hints = [
-        needs_keys({"codes": PAIR, "threes": PAIR, "favours": WORD}),
+        needs_keys({"codes": PAIR, "sevens": PAIR, "nines": PAIR}),
         Hint(
-            lambda counts: is_near(counts[0], expected[0], 9) and is_near(counts[1], expected[1], 9),
-            "How many of the 1,000 samples are different? Give the circuit first, then the uniform prior.",
+            lambda counts: is_near(counts[0], distinct[0], 9) and is_near(counts[1], distinct[1], 9),
+            "How many of the 1,000 samples are distinct? Give the circuit first, then the uniform prior.",
             ("codes",),
         ),
-        Hint(
-            lambda fractions: all(is_near(fraction, 1 / 3, 0.1) for fraction in fractions),
-            "Use the fraction of 3s from class_coverage, a number between 0 and 1.",
-            ("threes",),
+        *(
+            Hint(partial(_are_near, [float(p @ (labels == digit)) for p in (circuit, uniform)]), advice, (name,))
+            for name, digit in (("sevens", 7), ("nines", 9))
         ),
-        one_of(("codes", "digits"), "favours"),
-        equals("codes", "Which two numbers differ by more than chance explains?", "favours"),
     ]
-    return grade(answer, hints, "Some codes are much more frequent, but no digit is: many codes give the same digit.")
+    praise = "The circuit makes some codes rare. It generates more 7s than the uniform prior, and fewer 9s."
+    return grade(answer, hints, praise)
+
+
+def _are_near(right: list[float], pair: list[float]) -> bool:
+    return all(is_near(value, expected, 0.02) for value, expected in zip(pair, right, strict=True))

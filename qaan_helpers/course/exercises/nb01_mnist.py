@@ -6,7 +6,7 @@ import numpy as np
 
 from .grading import NUMBER, WORD, Hint, a_function, between, equals, grade, is_near, needs_keys, one_of, returns
 
-REASONS = ("neighbours share a stroke", "far pixels share a stroke", "most pixels hold no ink")
+REASONS = ("neighbors share a stroke", "distant pixels share a stroke", "most pixels are blank")
 
 
 def check_sevens(answer: object) -> bool:
@@ -53,21 +53,21 @@ def check_scattered(answer: object) -> bool:
     """Check exercise 3 of notebook 1: the total correlation of eight neighboring and of eight scattered pixels.
 
     Args:
-        answer: A dictionary. "side by side" and "scattered" are total correlations in nats, "why" is one of `REASONS`.
+        answer: A dictionary. "adjacent" and "scattered" are total correlations in nats, "why" is one of `REASONS`.
 
     Returns:
         Whether the answer is right.
     """
     hints = [
-        needs_keys({"side by side": NUMBER, "scattered": NUMBER, "why": WORD}),
-        between(1, 2.5, "The notebook measures this for bits (N, 8), in nats. Do you?", "side by side"),
+        needs_keys({"adjacent": NUMBER, "scattered": NUMBER, "why": WORD}),
+        between(1, 2.5, "The notebook measures this for bits (N, 8), in nats. Do you?", "adjacent"),
         between(0, inf, "Is it the single entropies minus the joint one? It is never negative.", "scattered"),
         Hint(
-            lambda a: a["scattered"] < a["side by side"],
-            "Are yours well scattered? Choose rows from 5 to 22 and columns from 6 to 21, perhaps another eight.",
+            lambda a: a["scattered"] < a["adjacent"],
+            "Are yours well scattered? Choose eight different pixels in rows 5 to 22 and columns 6 to 21.",
         ),
         one_of(REASONS, "why"),
         equals(REASONS[0], "What do pixels that are close together have in common in a real digit?", "why"),
     ]
-    praise = "One stroke covers neighboring pixels. Distant pixels are correlated only through the digit."
+    praise = "One stroke covers neighboring pixels. Distant pixels depend on each other more weakly."
     return grade(answer, hints, praise)

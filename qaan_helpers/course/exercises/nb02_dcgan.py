@@ -32,14 +32,14 @@ def check_d_loss(function: object) -> bool:
     """Check exercise 2 of notebook 2: the discriminator's loss.
 
     Args:
-        function: A function (on_real, on_drawn, smoothing) of the logits of real and of generated images, each of
+        function: A function (logit_real, logit_fake, smoothing) of the logits of real and of generated images, each of
             shape (N, 1), and the label smoothing. It returns the sum of two mean cross-entropies in nats: a number, or
             a tensor of one element.
 
     Returns:
         Whether the answer is right.
     """
-    half, sure = torch.zeros(4, 1), torch.full((4, 1), 30.0)
+    half, sure = torch.zeros(4, 1), torch.full((4, 1), 10.0)
     some = torch.tensor([[-1.0], [0.5], [2.0], [0.1]])
     smoothed = (some, some + 1, 0.2)
     hints = [
@@ -47,22 +47,22 @@ def check_d_loss(function: object) -> bool:
         returns(0, (sure, -sure, 0.0), "If D is certain and right about every image, its loss is 0."),
         returns(2 * log(2), (half, half, 0.0), "If D always outputs 1/2, its loss is the sum of two terms of log 2."),
         returns(_d_loss(some, half, 0.0), (some, half, 0.0), "Each term is a mean over the images."),
-        returns(30, (-sure, -sure, 0.0), "How large is the loss if D is certain that a real image is generated?"),
+        returns(10, (-sure, -sure, 0.0), "How large is the loss if D is certain that a real image is generated?"),
         returns(_d_loss(*smoothed), smoothed, "With smoothing s the targets are 1 − s (real) and still 0 (generated)."),
     ]
     return grade(function, hints, "This is the discriminator's loss, computed from the logits as in `QAAN.step`.")
 
 
-def _d_loss(on_real: torch.Tensor, on_generated: torch.Tensor, smoothing: float) -> float:
-    real = (1 - smoothing) * logsigmoid(on_real) + smoothing * logsigmoid(-on_real)
-    return float(-(real.mean() + logsigmoid(-on_generated).mean()))
+def _d_loss(logit_real: torch.Tensor, logit_fake: torch.Tensor, smoothing: float) -> float:
+    real = (1 - smoothing) * logsigmoid(logit_real) + smoothing * logsigmoid(-logit_real)
+    return float(-(real.mean() + logsigmoid(-logit_fake).mean()))
 
 
 def check_smoothing(answer: object) -> bool:
     """Check exercise 3 of notebook 2: what label smoothing does to the discriminator.
 
     Args:
-        answer: A dictionary of numbers. "landmark" is the loss in nats of a perfect discriminator without smoothing;
+        answer: A dictionary of numbers. "perfect" is the loss in nats of a perfect discriminator without smoothing;
             "with" and "without" are the mean over the epochs of (D(x) + D(G(z))) / 2, with and without smoothing.
 
     Returns:
@@ -70,8 +70,8 @@ def check_smoothing(answer: object) -> bool:
     """
     midpoint = "Take the midpoint of the probabilities D(x) and D(G(z)), averaged over the epochs."
     hints = [
-        needs_keys(dict.fromkeys(("landmark", "with", "without"), NUMBER)),
-        near(0, 0.01, "Without smoothing, what does a perfect D output for real digits? Its loss?", "landmark"),
+        needs_keys(dict.fromkeys(("perfect", "with", "without"), NUMBER)),
+        near(0, 0.01, "Without smoothing, what does a perfect D output for real digits? Its loss?", "perfect"),
         between(0.3, 0.6, midpoint, "with", "without"),
         Hint(
             lambda a: a["with"] < a["without"],

@@ -29,7 +29,7 @@ def check_rxx_pi(probabilities: object) -> bool:
     return grade(probabilities, hints, praise)
 
 
-def check_secret_of_three(circuit: object) -> bool:
+def check_parity(circuit: object) -> bool:
     """Check exercise 2 of notebook 3: three dependent bits, with independent pairs.
 
     Args:
