@@ -73,13 +73,13 @@ def test_links_lead_to_an_existing_file_and_heading(path):
 
 def test_a_wrong_link_is_reported():
     readme = ROOT / "README.md"
-    assert not fault(readme, "notebooks/00_play.ipynb#Change-the-bits")
+    assert not fault(readme, "notebooks/00_play.ipynb#Change-the-bits-of-a-code")
     assert not fault(NOTEBOOKS[0], "../README.md#notebooks")
     for wrong in (
         "notebooks/99.ipynb",
         "../elsewhere",
         "#nowhere",
-        "notebooks/00_play.ipynb#change-the-bits",
+        "notebooks/00_play.ipynb#change-the-bits-of-a-code",
         "http://a.b",
         "",
     ):
