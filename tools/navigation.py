@@ -19,9 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
 TAG = "navigation"  # marks the cells that this script writes
 CONTENTS = "README.md#notebooks"
-SHUT_DOWN = (
-    "Before you open the next notebook, shut down this kernel (menu *Kernel*). Binder's memory cannot hold two."
-)
+SHUT_DOWN = "Before you open the next notebook, shut down this kernel (menu *Kernel*). Binder's memory cannot hold two."
 LEVELS = ("Check", "Apply", "Explore")  # of exercises
 HEADING = re.compile(r"^#{2,3} Exercise (\d) · (\w+)", re.MULTILINE)
 MEASURED = re.compile(r"This notebook took (\d+ s) and ([\d.]+ GB)")
