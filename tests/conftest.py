@@ -1,7 +1,7 @@
 """What all tests and the notebooks that run next to them share.
 
-`make test` takes half the time of the full run, `make check`, which sets QAAN_FULL: it skips tests marked `slow`, tries
-fewer examples, and shortens trainings of notebooks where a cell's metadata says how.
+`make check` sets QAAN_FULL and runs everything. `make test` is shorter: it skips tests marked `slow`, tries fewer
+examples, and shortens training runs of notebooks where a cell's metadata says how.
 """
 
 import json

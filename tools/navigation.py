@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from outdated import update
 
 ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
@@ -304,17 +305,11 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         "--repository", metavar="URL", help="address on GitHub for the badges; an empty one removes them"
     )
     options = parser.parse_args(arguments)
-    check = options.check
     try:
         files = updated_files(root, options.repository)
     except ValueError as error:
         parser.error(str(error))
-    stale = {path: text for path, text in files.items() if path.read_text(encoding="utf-8") != text}
-    for path, text in stale.items():
-        print(f"{path.relative_to(root)}: {'not up to date' if check else 'written'}")
-        if not check:
-            path.write_text(text, encoding="utf-8", newline="\n")
-    return int(check and bool(stale))
+    return update(files, root, options.check, "tools/navigation.py")
 
 
 if __name__ == "__main__":

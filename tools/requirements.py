@@ -9,6 +9,8 @@ import argparse
 import re
 from pathlib import Path
 
+from outdated import update
+
 ROOT = Path(__file__).resolve().parents[1]
 EXTRAS = {"hardware": (), "sweep": (), "notebooks": ("qaan_helpers[hardware,sweep]",)}  # with what each also includes
 SECTIONS = ("dependencies", *EXTRAS, "jupyter", "development")
@@ -96,12 +98,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is not up to date")
     check = parser.parse_args(arguments).check
-    stale = {path: text for path, text in updated_files(root).items() if path.read_text(encoding="utf-8") != text}
-    for path, text in stale.items():
-        print(f"{path.relative_to(root)}: {'not up to date; run tools/requirements.py' if check else 'written'}")
-        if not check:
-            path.write_text(text, encoding="utf-8", newline="\n")
-    return int(check and bool(stale))
+    return update(updated_files(root), root, check, "tools/requirements.py")
 
 
 if __name__ == "__main__":

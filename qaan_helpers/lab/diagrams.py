@@ -45,17 +45,15 @@ def mirrored_networks(discriminator: Discriminator, generator: Generator) -> Fig
 def _stages(layers: Sequence[nn.Module], shape: tuple[int, ...]) -> list[tuple[str, str]]:
     """Return each shape, without the batch, with a description of the layers that lead to it."""
     values = torch.zeros(2, *shape)
-    stages, before = [("", shape)], list[str]()
+    stages = [("", shape)]
     with torch.no_grad():
         for layer in layers:
             values = layer.eval()(values)
-            before.append(_description(layer))
-            if tuple(values.shape[1:]) != stages[-1][1]:
-                stages.append(("\n".join(before), tuple(values.shape[1:])))
-                before = []
+            text, before = stages[-1]
+            if tuple(values.shape[1:]) == before:
+                stages[-1] = (f"{text}\n{_description(layer)}", before)
             else:
-                stages[-1] = ("\n".join([*stages[-1][0].splitlines(), *before]), stages[-1][1])
-                before = []
+                stages.append((_description(layer), tuple(values.shape[1:])))
     return [(text, " × ".join(map(str, shape))) for text, shape in stages]
 
 

@@ -122,12 +122,12 @@ def _draw_ink(axis: Axes, pixels: np.ndarray) -> None:
     axis.set_axis_off()
 
 
-def snapshots(rows: Mapping[str, torch.Tensor], title: str) -> Figure:
+def snapshots(rows: Mapping[Any, torch.Tensor], title: str) -> Figure:
     """Show rows of images with a name to the left of each.
 
     Args:
-        rows: Maps a row's name to its images (N, 1, 28, 28) in [0, 1], the same N for all rows. A number is taken for
-            an epoch.
+        rows: Maps a row's name, or the number of an epoch, to its images (N, 1, 28, 28) in [0, 1], the same N for all
+            rows.
         title: The figure's title.
 
     Returns:

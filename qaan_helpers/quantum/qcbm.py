@@ -311,7 +311,7 @@ class _Objective:
         self._bar, self._callback = bar, callback
         self.costs: list[float] = []
         self.n_circuits = 0
-        self.best_angles = np.empty(0)
+        self.best_cost, self.best_angles = np.inf, np.empty(0)
         self._started = time.perf_counter()
 
     def cost(self, angles: np.ndarray) -> float:
@@ -345,11 +345,11 @@ class _Objective:
         self.n_circuits += len(points) * len(self._terms)
 
     def _record(self, angles: np.ndarray, cost: float) -> float:
-        if not self.costs or cost < min(self.costs):
-            self.best_angles = np.array(angles)
+        if not self.costs or cost < self.best_cost:
+            self.best_cost, self.best_angles = cost, np.array(angles)
         self.costs.append(cost)
         if self._bar:
-            self._bar.set_postfix_str(f"best {min(self.costs):.3f} nats", refresh=False)
+            self._bar.set_postfix_str(f"best {self.best_cost:.3f} nats", refresh=False)
             self._bar.update()
         if self._callback:
             self._callback(len(self.costs), cost)
@@ -359,7 +359,7 @@ class _Objective:
         """Return what happened."""
         return FitResult(
             costs=np.array(self.costs),
-            best_cost=min(self.costs),
+            best_cost=self.best_cost,
             angles=self.best_angles.copy(),
             n_evaluations=len(self.costs),
             n_circuits=self.n_circuits,
