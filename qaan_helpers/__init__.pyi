@@ -59,5 +59,6 @@ from .quantum.optimizers import Spsa as Spsa
 from .quantum.qcbm import QCBM as QCBM
 from .quantum.qcbm import FitResult as FitResult
 from .quantum.qcbm import ResourceEstimate as ResourceEstimate
+from .quantum.statevector import StatevectorCircuit as StatevectorCircuit
 
 __version__: str

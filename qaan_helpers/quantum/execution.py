@@ -543,19 +543,21 @@ def available_memory() -> int:
     return free
 
 
-def check_memory(n_qubits: int) -> None:
+def check_memory(n_qubits: int, bytes_per_state: int = 48) -> None:
     """Check that a simulation of 2ⁿ amplitudes fits into memory.
 
     Args:
         n_qubits: The number of qubits n.
+        bytes_per_state: What each of the 2ⁿ basis states needs. By default, Aer's two complex amplitudes, and the
+            probability in two copies.
 
     Raises:
         ValueError: If it does not fit.
     """
-    needed = 3 * 16 << min(n_qubits, 999)  # complex128 amplitudes, Aer's copy, probabilities; above 999 no float
+    needed = bytes_per_state << min(n_qubits, 999)  # above 999 no float
     free = available_memory()
     if needed > free:
-        fits = (free // 48).bit_length() - 1
+        fits = (free // bytes_per_state).bit_length() - 1
         raise ValueError(
             f"{n_qubits} qubits need about {format_bytes(needed)} of memory to simulate, and {format_bytes(free)} are "
             f"free; at most {fits} qubits fit here. Use fewer qubits, or a device through Primitive(sampler)"

@@ -39,6 +39,7 @@ class Optimizer(ABC):
     """
 
     name: ClassVar[str]
+    uses_gradient: ClassVar[bool] = False
     max_evaluations: int
 
     def __post_init__(self) -> None:
@@ -67,14 +68,6 @@ class Optimizer(ABC):
             The same optimizer with a tenth of the evaluations, unless its class decides otherwise.
         """
         return type(self)(**vars(self) | {"max_evaluations": max(1, self.max_evaluations // 10)})
-
-    def n_points(self, n_angles: int) -> int:
-        """Return the number of circuits per evaluation and measurement basis.
-
-        Args:
-            n_angles: The number P of angles to fit.
-        """
-        return 1
 
     def check_budget(self, n_angles: int, max_evaluations: int | None = None, name: str = "max_evaluations") -> int:
         """Check that a number of evaluations is enough to move the angles.
@@ -190,6 +183,7 @@ class Adam(Optimizer):
     learning_rate: float = 0.1
     max_evaluations: int = 300
     name = "adam"
+    uses_gradient = True
 
     def minimize(self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: Generator) -> None:
         """Minimize along the gradient.
@@ -208,14 +202,6 @@ class Adam(Optimizer):
             _, gradient = objective.cost_and_gradient(point.detach().numpy().copy())
             point.grad = torch.from_numpy(gradient)
             optimizer.step()
-
-    def n_points(self, n_angles: int) -> int:
-        """Return 2P + 1: the point and two shifted points per angle.
-
-        Args:
-            n_angles: The number P of angles to fit.
-        """
-        return 2 * n_angles + 1
 
 
 @dataclass(frozen=True)

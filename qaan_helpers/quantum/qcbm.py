@@ -15,6 +15,7 @@ from qiskit.circuit import Parameter, ParameterVector
 from ..bits import MAX_INDEX_BITS, check_bits
 from ..checks import MAX_SAMPLED_BITS, ExecutionError, check_choice, check_integer
 from .execution import Exact, Execution, Runner, Shots
+from .gradients import GradientMethod, gradient_method
 from .losses import clipped_nll, clipped_nll_gradient, empirical_distribution
 from .optimizers import Optimizer, as_optimizer
 
@@ -28,7 +29,7 @@ class FitResult:
         best_cost: The lowest cost in nats.
         angles: The angles with the lowest cost, shape (P,), in radians.
         n_evaluations: The number of evaluations of the cost.
-        n_circuits: The number of circuits that were run.
+        n_circuits: The number of circuits that were run. A reverse-mode gradient counts as one.
         seconds: The duration of the fit in seconds.
     """
 
@@ -98,10 +99,11 @@ class QCBM:
         self.circuit, self.execution, self.bases = circuit, execution, bases
         self.n_qubits = circuit.num_qubits
         self.n_bits = self.n_qubits * len(bases)
-        circuits, parameters = _in_bases(circuit, bases)
-        self._runners = [self.execution.prepare(c, parameters) for c in circuits]
+        self._circuits, self._parameters = _in_bases(circuit, bases)
+        self._runners = [self.execution.prepare(c, self._parameters) for c in self._circuits]
+        self._methods: list[GradientMethod] | None = None
         self._rng = np.random.default_rng(np.random.SeedSequence(seed))
-        self._n_angles = len(parameters)
+        self._n_angles = len(self._parameters)
         # Away from the saddle at 0: a spread of 0.01 learns less.
         self._angles = self._rng.normal(0, 0.2, self._n_angles)
         self._angles[circuit.num_parameters :] += np.pi / 2  # φ: at 0 both bases are equal, and few fits leave that
@@ -156,6 +158,28 @@ class QCBM:
         angles = self._check_angles(self.angles)
         return np.hstack([runner.sample(angles, n_samples, self._rng) for runner in self._runners])
 
+    def cost_and_gradient(self, bits: ArrayLike, epsilon: float = 1e-8) -> tuple[float, np.ndarray]:
+        """Return the clipped negative log-likelihood of bit strings and its gradient, at the current angles.
+
+        On `Exact()` the gradient comes from reverse-mode differentiation, at a few times the price of the
+        probabilities. Elsewhere, and for gates that `StatevectorCircuit` does not support, it comes from the
+        parameter-shift rule, which runs two further circuits per gate. With two bases the cost is the sum over both
+        circuits.
+
+        Args:
+            bits: The data, shape (N, n) or (N, 2n), values 0 and 1.
+            epsilon: The lower bound at which probabilities are clipped, between 0 and 1.
+
+        Returns:
+            The cost in nats, and its derivatives with respect to the angles, shape (P,), in nats per radian.
+
+        Raises:
+            ValueError: If an argument is not allowed, or a gate has no gradient.
+            ExecutionError: If the device fails.
+        """
+        objective = self._objective(bits, epsilon, budget=1)
+        return objective.cost_and_gradient(self._check_angles(self.angles))
+
     def fit(
         self,
         bits: ArrayLike,
@@ -187,20 +211,19 @@ class QCBM:
             ValueError: If the bits, the budget or another argument is not allowed.
             ExecutionError: If the device fails. The best angles so far are kept, and the next fit starts from them.
         """
-        bits = check_bits(bits, self.n_bits)
         optimizer = as_optimizer(optimizer)
         budget = optimizer.check_budget(self._n_angles, max_evaluations)
-        if not 0 < epsilon < 1:
-            raise ValueError(f"epsilon must be between 0 and 1, because it clips probabilities; got {epsilon}")
         if common_random_numbers and not isinstance(self.execution, Shots):
             raise ValueError(
                 f"common_random_numbers needs Shots, whose seeds the package sets; execution is {self.execution}"
             )
+        objective = self._objective(bits, epsilon, budget, callback)
         start = self._check_angles(self.angles)
-        targets = [empirical_distribution(half) for half in np.hsplit(bits, len(self.bases))]
-        with _progress_bar(budget) if progress else nullcontext() as bar:
-            seed = int(self._rng.integers(2**63)) if common_random_numbers else None
-            objective = _Objective(self._runners, targets, epsilon, self._rng, seed, budget, bar, callback)
+        if optimizer.uses_gradient:
+            objective.methods()  # an unsupported gate is reported before any work
+        with _progress_bar(budget) if progress else nullcontext() as objective.bar:
+            if common_random_numbers:
+                objective.seed = int(self._rng.integers(2**63))
             try:
                 with suppress(_BudgetSpent):
                     optimizer.minimize(objective, start, budget, self._rng)
@@ -212,8 +235,8 @@ class QCBM:
             finally:  # also when interrupted: the best angles so far are worth keeping
                 if objective.costs:
                     self.angles = objective.best_angles
-            if bar:
-                bar.finish()
+            if objective.bar:
+                objective.bar.finish()
         return objective.result()
 
     def estimate_resources(
@@ -232,11 +255,16 @@ class QCBM:
             The largest possible numbers of jobs, circuits and shots.
 
         Raises:
-            ValueError: If the optimizer or the budget is not allowed.
+            ValueError: If the optimizer or the budget is not allowed, or a gate has no gradient and the optimizer
+                needs one.
         """
         optimizer = as_optimizer(optimizer)
-        jobs = optimizer.check_budget(self._n_angles, max_evaluations) * len(self._runners)
-        circuits = jobs * optimizer.n_points(self._n_angles)
+        evaluations = optimizer.check_budget(self._n_angles, max_evaluations)
+        jobs = evaluations * len(self._runners)
+        if optimizer.uses_gradient:
+            circuits = evaluations * sum(method.n_circuits for method in self._gradient_methods())
+        else:
+            circuits = jobs
         return ResourceEstimate(jobs, circuits, circuits * (self.execution.shots or 0))
 
     def state_dict(self) -> dict[str, Any]:
@@ -264,6 +292,24 @@ class QCBM:
                 f"rng must be the state of NumPy's PCG64 generator, as state_dict() returns it; got {state['rng']!r}"
             ) from error
         self.angles = angles
+
+    def _objective(
+        self, bits: ArrayLike, epsilon: float, budget: int, callback: Callable[[int, float], None] | None = None
+    ) -> "_Objective":
+        if not 0 < epsilon < 1:
+            raise ValueError(f"epsilon must be between 0 and 1, because it clips probabilities; got {epsilon}")
+        halves = np.hsplit(check_bits(bits, self.n_bits), len(self.bases))
+        targets = [empirical_distribution(half) for half in halves]
+        return _Objective(self._runners, self._gradient_methods, targets, epsilon, self._rng, budget, callback)
+
+    def _gradient_methods(self) -> list[GradientMethod]:
+        """Return how to differentiate each circuit, prepared at the first call."""
+        if self._methods is None:
+            self._methods = [
+                gradient_method(self.execution, circuit, self._parameters, runner)
+                for circuit, runner in zip(self._circuits, self._runners, strict=True)
+            ]
+        return self._methods
 
     def _check_angles(self, angles: ArrayLike) -> np.ndarray:
         array = np.asarray(angles, dtype=float)
@@ -298,17 +344,17 @@ class _Objective:
     def __init__(
         self,
         runners: list[Runner],
+        methods: Callable[[], list[GradientMethod]],
         targets: list[tuple[np.ndarray, np.ndarray]],
         epsilon: float,
         rng: Generator,
-        seed: int | None,
         budget: int,
-        bar: Any,
         callback: Callable[[int, float], None] | None,
     ) -> None:
-        self._terms = list(zip(runners, targets, strict=True))
-        self._epsilon, self._rng, self._seed, self._budget = epsilon, rng, seed, budget
-        self._bar, self._callback = bar, callback
+        self._runners, self.methods, self._targets = runners, methods, targets
+        self._epsilon, self._rng, self._budget, self._callback = epsilon, rng, budget, callback
+        self.bar: Any = None
+        self.seed: int | None = None
         self.costs: list[float] = []
         self.n_circuits = 0
         self.best_cost, self.best_angles = np.inf, np.empty(0)
@@ -316,41 +362,40 @@ class _Objective:
 
     def cost(self, angles: np.ndarray) -> float:
         """Return the cost in nats at one point (P,)."""
-        self._spend(angles[None])
+        self._spend(len(self._runners))
         total, rng = 0.0, self._shots_rng()
-        for runner, (states, frequencies) in self._terms:
+        for runner, (states, frequencies) in zip(self._runners, self._targets, strict=True):
             probabilities = runner.probabilities(angles[None], rng, states)[0]
             total += float(clipped_nll(probabilities, frequencies, self._epsilon))
         return self._record(angles, total)
 
     def cost_and_gradient(self, angles: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the cost at one point and its gradient (P,) by the parameter-shift rule for gates exp(−iθP/2)."""
-        shifts = np.pi / 2 * np.eye(len(angles))
-        points = np.vstack([angles, angles + shifts, angles - shifts])  # (2P + 1, P)
-        self._spend(points)
+        """Return the cost in nats at one point (P,), and its gradient (P,)."""
+        methods = self.methods()
+        self._spend(sum(method.n_circuits for method in methods))
         total, gradient, rng = 0.0, np.zeros(len(angles)), self._shots_rng()
-        for runner, (states, frequencies) in self._terms:
-            here, plus, minus = np.split(runner.probabilities(points, rng, states), [1, len(angles) + 1])
-            total += float(clipped_nll(here[0], frequencies, self._epsilon))
-            gradient += (plus - minus) / 2 @ clipped_nll_gradient(here[0], frequencies, self._epsilon)
+        for method, (states, frequencies) in zip(methods, self._targets, strict=True):
+            probabilities, pull_back = method.linearize(angles, states, rng)
+            total += float(clipped_nll(probabilities, frequencies, self._epsilon))
+            gradient += pull_back(clipped_nll_gradient(probabilities, frequencies, self._epsilon))
         return self._record(angles, total), gradient
 
     def _shots_rng(self) -> Generator:
         """Return the generator of an evaluation's shots: the model's, or one with the same seed each time."""
-        return self._rng if self._seed is None else np.random.default_rng(self._seed)
+        return self._rng if self.seed is None else np.random.default_rng(self.seed)
 
-    def _spend(self, points: np.ndarray) -> None:
+    def _spend(self, n_circuits: int) -> None:
         if len(self.costs) >= self._budget:
             raise _BudgetSpent
-        self.n_circuits += len(points) * len(self._terms)
+        self.n_circuits += n_circuits
 
     def _record(self, angles: np.ndarray, cost: float) -> float:
         if not self.costs or cost < self.best_cost:
             self.best_cost, self.best_angles = cost, np.array(angles)
         self.costs.append(cost)
-        if self._bar:
-            self._bar.set_postfix_str(f"best {self.best_cost:.3f} nats", refresh=False)
-            self._bar.update()
+        if self.bar:
+            self.bar.set_postfix_str(f"best {self.best_cost:.3f} nats", refresh=False)
+            self.bar.update()
         if self._callback:
             self._callback(len(self.costs), cost)
         return cost
