@@ -193,7 +193,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--bases", choices=("z", "zo", "zt"), default="z", help="measurement bases; two double the bits")
     train.add_argument("--entanglement", choices=("full", "linear", "none"), default="full", help="entangling gates")
     _execution_options(train)
-    train.add_argument("--optimizer", choices=("cobyla", "adam", "spsa"), default="cobyla", help="fits the circuit")
+    train.add_argument(
+        "--optimizer",
+        choices=("cobyla", "adam", "spsa"),
+        help="fits the circuit; default: COBYLA, followed by Adam if probabilities are exact",
+    )
     train.add_argument("--evaluations", type=int, help="of the cost in the first fit; default: the optimizer's")
     train.add_argument("--refit-evaluations", type=int, help="of the cost in later fits; default: the optimizer's")
     train.add_argument("--on-collapse", choices=("warn", "stop"), default="warn", help="if the training collapses")

@@ -494,7 +494,8 @@ class QCBMPrior:
         bases: Measurement bases, as in `QCBM`: "z", "zo" or "zt". Two bases give 2n bits.
         entanglement: "full", "linear" or "none", as in `qcbm_ansatz`.
         execution: Where the circuit runs; `Exact()` if None.
-        optimizer: "cobyla", "adam", "spsa", or an optimizer with options, such as `Cobyla(trust_radius=0.3)`.
+        optimizer: "cobyla", "adam", "spsa", or an optimizer with options, such as `Cobyla(trust_radius=0.3)`. If None,
+            COBYLA; on `Exact()` with P + 100 evaluations and 60 steps of Adam.
         max_evaluations: Cost evaluations of the first fit; the optimizer's default if None.
         refit_evaluations: Cost evaluations of every later fit; the optimizer's default for refits if None.
         seed: Seed of the initial angles and of all sampling; None for a random one.
@@ -516,19 +517,23 @@ class QCBMPrior:
         bases: str = "z",
         entanglement: str = "full",
         execution: "Execution | None" = None,
-        optimizer: "str | Mapping[str, object] | Optimizer" = "cobyla",
+        optimizer: "str | Mapping[str, object] | Optimizer | None" = None,
         max_evaluations: int | None = None,
         refit_evaluations: int | None = None,
         seed: int | None = 0,
     ) -> None:
         from .quantum.ansatz import qcbm_ansatz
-        from .quantum.optimizers import as_optimizer
+        from .quantum.execution import Exact
+        from .quantum.optimizers import Cobyla, as_optimizer
         from .quantum.qcbm import QCBM
 
-        self.optimizer = as_optimizer(optimizer)
         self.qcbm = QCBM(qcbm_ansatz(n_qubits, layers, entanglement), execution, seed, bases)
         self.layers, self.entanglement = layers, entanglement
         n_angles = len(self.qcbm.angles)
+        if optimizer is None:
+            exact = isinstance(self.qcbm.execution, Exact)  # elsewhere a gradient takes many circuits
+            optimizer = Cobyla(max_evaluations=n_angles + 160, gradient_steps=60) if exact else "cobyla"
+        self.optimizer = as_optimizer(optimizer)
         self._refit_optimizer = self.optimizer.for_refit(n_angles)
         self.max_evaluations = self.optimizer.check_budget(n_angles, max_evaluations)
         self.refit_evaluations = self._refit_optimizer.check_budget(n_angles, refit_evaluations, "refit_evaluations")

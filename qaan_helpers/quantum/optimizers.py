@@ -34,18 +34,20 @@ class Objective(Protocol):
 class Optimizer(ABC):
     """Base class of the optimizers: `Cobyla`, `Adam` and `Spsa`.
 
-    Every subclass is a frozen dataclass. Its fields are positive finite numbers, and one of them is
-    `max_evaluations`, an integer of at least 1.
+    Every subclass is a frozen dataclass. Its fields are positive finite numbers, or numbers of evaluations. One of them
+    is `max_evaluations`, an integer of at least 1.
     """
 
     name: ClassVar[str]
-    uses_gradient: ClassVar[bool] = False
     max_evaluations: int
 
     def __post_init__(self) -> None:
         for option, value in vars(self).items():
-            check = check_integer if option == "max_evaluations" else check_positive
-            object.__setattr__(self, option, check(option, value))  # a plain int or float, which JSON can hold
+            if option == "gradient_steps":
+                checked: float = check_integer(option, value, 0)
+            else:
+                checked = (check_integer if option == "max_evaluations" else check_positive)(option, value)
+            object.__setattr__(self, option, checked)  # a plain int or float, which JSON can hold
 
     @abstractmethod
     def minimize(self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: Generator) -> None:
@@ -68,6 +70,15 @@ class Optimizer(ABC):
             The same optimizer with a tenth of the evaluations, unless its class decides otherwise.
         """
         return type(self)(**vars(self) | {"max_evaluations": max(1, self.max_evaluations // 10)})
+
+    def n_gradients(self, n_angles: int, max_evaluations: int) -> int:
+        """Return how many of the evaluations need the gradient.
+
+        Args:
+            n_angles: The number P of angles to fit.
+            max_evaluations: The number of evaluations allowed.
+        """
+        return 0
 
     def check_budget(self, n_angles: int, max_evaluations: int | None = None, name: str = "max_evaluations") -> int:
         """Check that a number of evaluations is enough to move the angles.
@@ -98,19 +109,25 @@ class Optimizer(ABC):
 class Cobyla(Optimizer):
     """COBYLA: linear models of the cost on a simplex of P + 1 points, without gradients.
 
+    On request, the last evaluations are steps of Adam from COBYLA's best point. They cost little on `Exact()`, whose
+    gradients come from reverse mode. Elsewhere each of them runs two circuits per gate.
+
     Source: Powell, "A direct search optimization method that models the objective and constraint functions by linear
     interpolation", 1994. SciPy provides the PRIMA implementation.
 
     Args:
         trust_radius: The initial step in radians (SciPy's `rhobeg`).
-        max_evaluations: The default number of evaluations of the cost.
+        max_evaluations: The default number of evaluations of the cost, the steps of Adam included.
+        gradient_steps: How many of the evaluations are steps of Adam, with a learning rate of a fifth of the trust
+            radius. COBYLA keeps at least P + 2 evaluations.
 
     Raises:
-        ValueError: If an option is not a positive finite number, or the budget not an integer of at least 1.
+        ValueError: If an option is not a positive finite number, or a number of evaluations not a whole number.
     """
 
     trust_radius: float = 0.5
     max_evaluations: int = 1500
+    gradient_steps: int = 0
     name = "cobyla"
 
     def minimize(self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: Generator) -> None:
@@ -129,9 +146,21 @@ class Cobyla(Optimizer):
         from threadpoolctl import threadpool_limits
 
         budget = self.check_budget(len(angles), max_evaluations)
-        options = {"maxiter": budget, "rhobeg": self.trust_radius}
+        steps = self.n_gradients(len(angles), budget)
+        options = {"maxiter": budget - steps, "rhobeg": self.trust_radius}
         with threadpool_limits(1, user_api="blas"):  # its matrices are small: a second thread only waits
-            minimize(objective.cost, angles, method="COBYLA", options=options)
+            best = minimize(objective.cost, angles, method="COBYLA", options=options).x
+        if steps:
+            Adam(self.trust_radius / 5).minimize(objective, best, steps, rng)
+
+    def n_gradients(self, n_angles: int, max_evaluations: int) -> int:
+        """Return the number of steps of Adam at the end.
+
+        Args:
+            n_angles: The number P of angles to fit.
+            max_evaluations: The number of evaluations allowed.
+        """
+        return min(self.gradient_steps, max_evaluations - n_angles - 2)
 
     def check_budget(self, n_angles: int, max_evaluations: int | None = None, name: str = "max_evaluations") -> int:
         """Check that the budget covers the first simplex and one step, P + 2 evaluations.
@@ -158,12 +187,17 @@ class Cobyla(Optimizer):
         return budget
 
     def for_refit(self, n_angles: int) -> "Cobyla":
-        """Return COBYLA with a small trust radius and a budget for one simplex and 61 steps.
+        """Return COBYLA with a small trust radius and a budget for one simplex and some steps.
 
         Args:
             n_angles: The number P of angles to fit.
+
+        Returns:
+            COBYLA with 61 steps of its own, or with 5 and all steps of Adam if it has any.
         """
-        return replace(self, trust_radius=min(self.trust_radius, REFIT_TRUST_RADIUS), max_evaluations=n_angles + 62)
+        steps = 5 + self.gradient_steps if self.gradient_steps else 61
+        trust_radius = min(self.trust_radius, REFIT_TRUST_RADIUS)
+        return replace(self, trust_radius=trust_radius, max_evaluations=n_angles + 1 + steps)
 
 
 @dataclass(frozen=True)
@@ -183,7 +217,6 @@ class Adam(Optimizer):
     learning_rate: float = 0.1
     max_evaluations: int = 300
     name = "adam"
-    uses_gradient = True
 
     def minimize(self, objective: Objective, angles: np.ndarray, max_evaluations: int, rng: Generator) -> None:
         """Minimize along the gradient.
@@ -202,6 +235,15 @@ class Adam(Optimizer):
             _, gradient = objective.cost_and_gradient(point.detach().numpy().copy())
             point.grad = torch.from_numpy(gradient)
             optimizer.step()
+
+    def n_gradients(self, n_angles: int, max_evaluations: int) -> int:
+        """Return the number of evaluations: each of them needs the gradient.
+
+        Args:
+            n_angles: The number P of angles to fit.
+            max_evaluations: The number of evaluations allowed.
+        """
+        return max_evaluations
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ class QCBM:
             )
         objective = self._objective(bits, epsilon, budget, callback)
         start = self._check_angles(self.angles)
-        if optimizer.uses_gradient:
+        if optimizer.n_gradients(self._n_angles, budget):
             objective.methods()  # an unsupported gate is reported before any work
         with _progress_bar(budget) if progress else nullcontext() as objective.bar:
             if common_random_numbers:
@@ -260,11 +260,9 @@ class QCBM:
         """
         optimizer = as_optimizer(optimizer)
         evaluations = optimizer.check_budget(self._n_angles, max_evaluations)
-        jobs = evaluations * len(self._runners)
-        if optimizer.uses_gradient:
-            circuits = evaluations * sum(method.n_circuits for method in self._gradient_methods())
-        else:
-            circuits = jobs
+        jobs = circuits = evaluations * len(self._runners)
+        if gradients := optimizer.n_gradients(self._n_angles, evaluations):
+            circuits += gradients * sum(method.n_circuits - 1 for method in self._gradient_methods())
         return ResourceEstimate(jobs, circuits, circuits * (self.execution.shots or 0))
 
     def state_dict(self) -> dict[str, Any]:

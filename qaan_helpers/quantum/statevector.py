@@ -12,6 +12,8 @@ state is stored. Source: Jones and Gacon, arXiv:2009.02823.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -51,7 +53,8 @@ _ROTATIONS: dict[str, list[tuple[str, float, float]]] = {
     "swap": [("XX", 0, _HALF), ("YY", 0, _HALF), ("ZZ", 0, _HALF)],
 }
 SUPPORTED_GATES = ("h", *(name for name in _ROTATIONS if name != "barrier"))
-_MAX_DIGIT = 4  # bits per factor of a Walsh–Hadamard transform: matrices of 16 × 16
+_PARALLEL_QUBITS = 14
+_MAX_DIGIT = 5  # bits per factor of a Walsh–Hadamard transform: matrices of at most 32 × 32
 
 
 @dataclass
@@ -226,6 +229,10 @@ class StatevectorCircuit:
         Returns:
             Amplitudes, shape (B, 2ⁿ), complex128, and phase factors, shape (levels, B, 2ⁿ), complex128.
         """
+        with self._threads():
+            return self._run(angles)
+
+    def _run(self, angles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
         rows, size = len(angles), 1 << self.n_qubits
@@ -256,6 +263,10 @@ class StatevectorCircuit:
         Returns:
             Derivatives, shape (B, P).
         """
+        with self._threads():
+            return self._pull_back(state, phases, weights)
+
+    def _pull_back(self, state: torch.Tensor, phases: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         import torch
 
         both = torch.stack([state, state * weights])  # the state and its adjoint, undone together
@@ -272,6 +283,21 @@ class StatevectorCircuit:
         by_gate[:, self._numbers] = spectrum[:, self._positions]
         gradient = torch.zeros(len(state), len(self.parameters), dtype=torch.float64, device=self.device)
         return gradient.index_add_(1, self._entry_columns, by_gate[:, self._entry_angles] * self._entry_slopes)
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Use one thread for small states, whose operations are so short that a second thread only waits."""
+        import torch
+
+        threads = torch.get_num_threads()
+        if threads == 1 or self.n_qubits >= _PARALLEL_QUBITS:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _hadamard_factors(n_qubits: int, mask: int, lowest: int, scale: float, device: Any) -> list[torch.Tensor]:

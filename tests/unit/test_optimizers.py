@@ -153,10 +153,10 @@ def test_the_start_is_not_written_to(optimizer):
 
 
 def test_default_options_and_budgets():
-    assert qh.Cobyla() == qh.Cobyla(trust_radius=0.5, max_evaluations=1500)
+    assert qh.Cobyla() == qh.Cobyla(trust_radius=0.5, max_evaluations=1500, gradient_steps=0)
     assert qh.Adam() == qh.Adam(learning_rate=0.1, max_evaluations=300)
     assert qh.Spsa() == qh.Spsa(step=0.05, perturbation=0.1, max_evaluations=3000)
-    assert [each.uses_gradient for each in (qh.Cobyla, qh.Adam, qh.Spsa)] == [False, True, False]
+    assert [each().n_gradients(7, 100) for each in (qh.Cobyla, qh.Adam, qh.Spsa)] == [0, 100, 0]
 
 
 def test_a_refit_gets_fewer_evaluations():
@@ -166,6 +166,42 @@ def test_a_refit_gets_fewer_evaluations():
     assert qh.Spsa().for_refit(88) == qh.Spsa(max_evaluations=300)
     for few in (qh.Adam(max_evaluations=5), qh.Spsa(max_evaluations=5)):
         assert few.for_refit(88).max_evaluations == 1
+    with_adam = qh.Cobyla(max_evaluations=248, gradient_steps=60)
+    assert with_adam.for_refit(88) == qh.Cobyla(trust_radius=0.1, max_evaluations=88 + 1 + 5 + 60, gradient_steps=60)
+
+
+class Halves:
+    """A parabola that records at which points it was asked for its value, and at which for its gradient."""
+
+    def __init__(self):
+        self.values, self.gradients = [], []
+
+    def cost(self, angles):
+        self.values.append(np.array(angles))
+        return float(((angles - 1) ** 2).sum())
+
+    def cost_and_gradient(self, angles):
+        self.gradients.append(np.array(angles))
+        return float(((angles - 1) ** 2).sum()), 2 * (angles - 1)
+
+
+@pytest.mark.parametrize(("budget", "steps", "gradients"), [(60, 20, 20), (60, 0, 0), (20, 60, 10), (10, 60, 0)])
+def test_the_last_evaluations_of_cobyla_are_steps_of_adam_from_its_best_point(budget, steps, gradients):
+    halves = Halves()
+    optimizer = qh.Cobyla(gradient_steps=steps)
+    optimizer.minimize(halves, np.zeros(8), budget, np.random.default_rng(0))
+    assert optimizer.n_gradients(8, budget) == len(halves.gradients) == gradients
+    assert len(halves.values) == budget - gradients
+    if gradients:
+        best = min(halves.values, key=lambda angles: ((angles - 1) ** 2).sum())
+        np.testing.assert_array_equal(halves.gradients[0], best)
+        assert abs(halves.gradients[1] - best).max() == pytest.approx(0.1, rel=0.01)  # a fifth of the trust radius
+
+
+@pytest.mark.parametrize("value", (-1, 0.5, None, True))
+def test_a_number_of_gradient_steps_that_is_not_an_integer_of_at_least_0_is_refused(value):
+    with pytest.raises(ValueError, match="gradient_steps must be an integer ≥ 0; got"):
+        qh.Cobyla(gradient_steps=value)
 
 
 @OPTIMIZERS

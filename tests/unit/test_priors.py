@@ -181,7 +181,31 @@ def test_optimizer_and_options_reach_the_fit():
     seen = []
     prior.fit(some_bits()[:, :3], callback=lambda evaluation, cost: seen.append(evaluation))
     assert seen == [1, 2, 3]
-    assert prior.last_fit.n_circuits == 3 * (2 * len(prior.qcbm.angles) + 1)  # as parameter shift takes
+    assert prior.last_fit.n_circuits == 3  # reverse mode
+    shots = small_qcbm(3, optimizer="adam", max_evaluations=3, execution=qh.Shots(50), refit_evaluations=1)
+    shots.fit(some_bits()[:, :3])
+    assert shots.last_fit.n_circuits == 3 * (2 * 9 + 1)  # as parameter shift takes
+
+
+def test_the_default_optimizer_is_cobyla_with_steps_of_adam_where_probabilities_are_exact():
+    for execution in (None, qh.Exact()):
+        prior = qh.QCBMPrior(3, layers=1, execution=execution)
+        assert prior.optimizer == qh.Cobyla(max_evaluations=9 + 160, gradient_steps=60)
+        assert (prior.max_evaluations, prior.refit_evaluations) == (9 + 160, 9 + 66)
+    prior = qh.QCBMPrior(3, layers=1, execution=qh.Shots(100))
+    assert prior.optimizer == qh.Cobyla() and prior.refit_evaluations == 9 + 62
+    assert qh.QCBMPrior(3, optimizer="cobyla").optimizer == qh.Cobyla()
+
+
+def test_the_default_fits_and_refits_learn_most_of_the_total_correlation():
+    """Also when the bits change between two fits."""
+    rng = np.random.default_rng(0)
+    common = rng.integers(0, 2, (2000, 1))
+    prior = qh.QCBMPrior(6)
+    for flips in (0.15, 0.2, 0.25):
+        bits = (common ^ (rng.random((2000, 6)) < flips)).astype(np.uint8)
+        captured = 1 - (prior.fit(bits) - qh.entropy(bits)) / qh.total_correlation(bits)
+        assert captured > 0.8
 
 
 @pytest.mark.parametrize(
