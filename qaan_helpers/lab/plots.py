@@ -407,6 +407,36 @@ def cost_curves(
     return figure
 
 
+def budget_curves(
+    named: Mapping[str, Any], title: str, budgets: Mapping[str, str], references: Mapping[str, float]
+) -> Figure:
+    """Show a score of several methods against what they spend: points with intervals, joined by lines.
+
+    Args:
+        named: Maps a method to its columns, such as a DataFrame: "score" and "half_width" of its interval, in nats, and
+            the columns of `budgets`, each of shape (budgets,).
+        title: The figure's title.
+        budgets: Maps a column with a budget to the label of its axis. There is one panel for each.
+        references: Maps a name to a value of the score, shown as a dotted line.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = new_figure(title, width=10, height=3.8, columns=len(budgets))
+    for axis, (column, label) in zip(np.atleast_1d(axes), budgets.items(), strict=True):
+        for i, (name, table) in enumerate(named.items()):
+            spent, score, reach = (np.asarray(table[key]) for key in (column, "score", "half_width"))
+            axis.plot(spent, score, DASHES[i], marker="os^Dv*X"[i], markersize=5, color=COLORS[i], label=name)
+            axis.vlines(spent, score - reach, score + reach, color=COLORS[i], linewidth=1.5)
+        for name, value in references.items():
+            axis.axhline(value, color="0.4", linewidth=1, linestyle=":")
+            axis.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=9)
+        axis.set(xlabel=label, xscale="log", ylim=(0, None))
+    np.atleast_1d(axes)[0].set_ylabel("KL divergence from held-out bits (nats)")
+    figure.legend(*axis.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=len(named))
+    return figure
+
+
 def pair_tables(named: dict[str, np.ndarray], title: str, label: str, cut: int | None = None) -> Figure:
     """Show tables of pairs of bits as heat maps on a common scale, without their diagonals.
 

@@ -193,9 +193,9 @@ class Cobyla(Optimizer):
             n_angles: The number P of angles to fit.
 
         Returns:
-            COBYLA with 61 steps of its own, or with 5 and all steps of Adam if it has any.
+            COBYLA with 61 steps of its own, or with one and all steps of Adam if it has any.
         """
-        steps = 5 + self.gradient_steps if self.gradient_steps else 61
+        steps = 1 + self.gradient_steps if self.gradient_steps else 61
         trust_radius = min(self.trust_radius, REFIT_TRUST_RADIUS)
         return replace(self, trust_radius=trust_radius, max_evaluations=n_angles + 1 + steps)
 

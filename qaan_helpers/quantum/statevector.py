@@ -91,11 +91,14 @@ class _Compiler:
             self._here[qubit], self._next[qubit] = depth, depth + 1
 
     def finish(self) -> list[_Level]:
-        """Leave the Hadamard frame on every qubit, and return the levels."""
+        """Leave the Hadamard frame on every qubit, and return the levels that change the probabilities."""
         wrong = [qubit for qubit, inside in enumerate(self._in_frame) if inside]
         if wrong:
             self._change_frames(wrong, max(self._next[qubit] for qubit in wrong))
-        return self.levels
+        if self.levels:  # on the initial |0…0⟩, rotations about Z only change the global phase
+            first = self.levels[0]
+            first.rotations = [(mask, angle) for mask, angle in first.rotations if mask & first.hadamards]
+        return [level for level in self.levels if level.hadamards or level.rotations]
 
     def _change_frames(self, qubits: list[int], depth: int) -> None:
         while len(self.levels) <= depth:
@@ -156,7 +159,7 @@ class StatevectorCircuit:
                 string = {qubit: pauli for qubit, pauli in zip(qubits, paulis, strict=True) if pauli != "I"}
                 entries += [(len(constants), column[p], factor * slope) for p, slope in slopes.items()]
                 self._add(compiler, string, factor * constant + fixed, constants)
-        self._levels = [level for level in compiler.finish() if level.hadamards or level.rotations]
+        self._levels = compiler.finish()
         check_memory(circuit.num_qubits, 64 + 56 * len(self._levels))
         self._store(constants, entries)
 
@@ -331,9 +334,13 @@ def _transform(vectors: torch.Tensor, factors: list[torch.Tensor]) -> torch.Tens
 
     Each product moves the bits that it transforms to the end, so the last one restores the order.
     """
-    rows = vectors.reshape(-1, vectors.shape[-1])
+    rows, n_rows = vectors, vectors.numel() // vectors.shape[-1]
     for matrix in factors:
-        rows = (rows.reshape(len(rows), len(matrix), -1).transpose(1, 2) @ matrix).reshape(len(rows), -1)
+        size = len(matrix)
+        if n_rows == 1:  # a product of two matrices has half the overhead of a batch of products
+            rows = rows.reshape(size, -1).T @ matrix
+        else:
+            rows = rows.reshape(n_rows, size, -1).transpose(1, 2) @ matrix
     return rows.reshape(vectors.shape)
 
 

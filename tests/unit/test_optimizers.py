@@ -166,8 +166,8 @@ def test_a_refit_gets_fewer_evaluations():
     assert qh.Spsa().for_refit(88) == qh.Spsa(max_evaluations=300)
     for few in (qh.Adam(max_evaluations=5), qh.Spsa(max_evaluations=5)):
         assert few.for_refit(88).max_evaluations == 1
-    with_adam = qh.Cobyla(max_evaluations=248, gradient_steps=60)
-    assert with_adam.for_refit(88) == qh.Cobyla(trust_radius=0.1, max_evaluations=88 + 1 + 5 + 60, gradient_steps=60)
+    with_adam = qh.Cobyla(max_evaluations=228, gradient_steps=40)
+    assert with_adam.for_refit(88) == qh.Cobyla(trust_radius=0.1, max_evaluations=88 + 2 + 40, gradient_steps=40)
 
 
 class Halves:

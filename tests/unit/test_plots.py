@@ -45,10 +45,16 @@ HISTORY = [report(1), report(2, 4.5, 3.5, 1.25), report(3), report(4, 4.0, 3.25,
 
 MAPS = {name: scale * (real_digits()[0, 0] - 0.5) for name, scale in (("weak", 0.2), ("strong", 2.0))}
 
+SPENT = {
+    name: {"circuits": [10, 100], "seconds": [0.1, 2.0], "score": [0.9 - i / 2, 0.5 - i / 4], "half_width": [0.1, 0.05]}
+    for i, name in enumerate(("cobyla", "spsa"))
+}
+
 FIGURES = {
     "digit_grid": lambda: plots.digit_grid(real_digits()[:64], "64 real digits"),
     "distributions": lambda: plots.distributions({"data": np.full(8, 1 / 8), "circuit": np.eye(8)[2]}, "Two of them"),
     "cost_curves": lambda: plots.cost_curves({"cobyla": np.linspace(3, 1, 50)}, "Costs", entropy=0.9, shaded=12),
+    "budget_curves": lambda: plots.budget_curves(SPENT, "Budgets", {"circuits": "circuits run"}, {"uniform": 1.1}),
     "pair_tables": lambda: plots.pair_tables({"real": np.eye(4), "generated": np.ones((4, 4))}, "Pairs", "nats"),
     "pair_tables with a sign": lambda: plots.pair_tables({"bits": 0.5 - np.eye(4)[::-1]}, "Pairs", "correlation"),
     "loss_curves": lambda: plots.loss_curves(HISTORY),
@@ -208,6 +214,23 @@ def test_states_are_labeled_with_qubit_0_on_the_left():
 def test_many_states_have_no_label_each():
     (axis,) = plots.distributions({"data": np.full(64, 1 / 64)}, "title").axes
     assert len(axis.get_xticklabels()) < 20
+
+
+def test_budget_curves_have_a_panel_per_budget_and_a_line_per_method():
+    budgets = {"circuits": "circuits run", "seconds": "seconds"}
+    figure = plots.budget_curves(SPENT, "title", budgets, {"uniform prior": 1.1})
+    assert [axis.get_xlabel() for axis in figure.axes] == ["circuits run", "seconds"]
+    for axis, column in zip(figure.axes, budgets, strict=True):
+        lines = {line.get_label(): line for line in axis.lines}
+        for (name, table), intervals in zip(SPENT.items(), axis.collections, strict=True):
+            np.testing.assert_array_equal(lines[name].get_xydata(), np.column_stack([table[column], table["score"]]))
+            ends = [segment[:, 1].tolist() for segment in intervals.get_segments()]
+            assert ends == [
+                [score - reach, score + reach]
+                for score, reach in zip(table["score"], table["half_width"], strict=True)
+            ]
+        assert axis.get_xscale() == "log" and [text.get_text() for text in axis.texts] == ["uniform prior"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(SPENT)
 
 
 def test_cost_curves_show_every_evaluation_and_the_best_so_far():
