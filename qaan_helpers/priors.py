@@ -495,7 +495,7 @@ class QCBMPrior:
         entanglement: "full", "linear" or "none", as in `qcbm_ansatz`.
         execution: Where the circuit runs; `Exact()` if None.
         optimizer: "cobyla", "adam", "spsa", or an optimizer with options, such as `Cobyla(trust_radius=0.3)`. If None,
-            COBYLA, with 40 steps of Adam after it on `Exact()`.
+            COBYLA, with 45 steps of Adam after it on `Exact()`.
         max_evaluations: Cost evaluations of the first fit; the optimizer's default if None.
         refit_evaluations: Cost evaluations of every later fit; the optimizer's default for refits if None.
         seed: Seed of the initial angles and of all sampling; None for a random one.
@@ -532,7 +532,7 @@ class QCBMPrior:
         n_angles = len(self.qcbm.angles)
         if optimizer is None:
             exact = isinstance(self.qcbm.execution, Exact)  # elsewhere a gradient takes many circuits
-            optimizer = Cobyla(max_evaluations=n_angles + 140, gradient_steps=40) if exact else "cobyla"
+            optimizer = Cobyla(max_evaluations=n_angles + 145, gradient_steps=45) if exact else "cobyla"
         self.optimizer = as_optimizer(optimizer)
         self._refit_optimizer = self.optimizer.for_refit(n_angles)
         self.max_evaluations = self.optimizer.check_budget(n_angles, max_evaluations)

@@ -34,14 +34,14 @@ BUDGETS = {  # evaluations of the cost
     "SPSA": (200, 500, 1500, 6000),
     "Adam, parameter shift": (1, 3, 8, 34, 150),
     "Adam, reverse mode": (20, 60, 200, 600, 2000),
-    "COBYLA, then Adam": (228,),  # the default of QCBMPrior
+    "COBYLA, then Adam": (233,),  # the default of QCBMPrior
 }
 OPTIMIZERS = {
     "COBYLA": qh.Cobyla(),
     "SPSA": qh.Spsa(),
     "Adam, parameter shift": qh.Adam(),
     "Adam, reverse mode": qh.Adam(),
-    "COBYLA, then Adam": qh.Cobyla(gradient_steps=40),
+    "COBYLA, then Adam": qh.Cobyla(gradient_steps=45),
 }
 PLAN = [
     *((2, name, budget, start) for name, budgets in BUDGETS.items() for budget in budgets for start in STARTS),

@@ -11,6 +11,7 @@ from numpy.random import Generator
 from ..checks import check_integer, check_positive
 
 REFIT_TRUST_RADIUS = 0.1  # radians: a refit starts near its optimum
+GRADIENT_RATE = 0.05  # learning rate of Adam after COBYLA
 
 
 class Objective(Protocol):
@@ -118,8 +119,8 @@ class Cobyla(Optimizer):
     Args:
         trust_radius: The initial step in radians (SciPy's `rhobeg`).
         max_evaluations: The default number of evaluations of the cost, the steps of Adam included.
-        gradient_steps: How many of the evaluations are steps of Adam, with a learning rate of a fifth of the trust
-            radius. COBYLA keeps at least P + 2 evaluations.
+        gradient_steps: How many of the evaluations are steps of Adam, with a learning rate of 0.05. COBYLA keeps at
+            least P + 2 evaluations.
 
     Raises:
         ValueError: If an option is not a positive finite number, or a number of evaluations not a whole number.
@@ -151,7 +152,7 @@ class Cobyla(Optimizer):
         with threadpool_limits(1, user_api="blas"):  # its matrices are small: a second thread only waits
             best = minimize(objective.cost, angles, method="COBYLA", options=options).x
         if steps:
-            Adam(self.trust_radius / 5).minimize(objective, best, steps, rng)
+            Adam(GRADIENT_RATE).minimize(objective, best, steps, rng)
 
     def n_gradients(self, n_angles: int, max_evaluations: int) -> int:
         """Return the number of steps of Adam at the end.

@@ -10,7 +10,7 @@ from qiskit_aer import AerSimulator
 from side_by_side import row_of, side_by_side
 
 import qaan_helpers as qh
-from qaan_helpers.quantum.losses import clipped_nll, empirical_distribution
+from qaan_helpers.quantum.losses import clipped_nll, clipped_nll_gradient, empirical_distribution
 
 LAYERS, SHOTS, ROWS = 2, 2000, 2000
 EVALUATIONS = 40  # past COBYLA's first simplex, in the benchmark of a whole fit
@@ -151,21 +151,43 @@ def cobyla(quick: bool = False):
 
 
 def gradient(quick: bool = False):
-    """A gradient by parameter shift: all points in one call, against one call a point."""
-    for n_qubits in (4,) if quick else (6, 8, 10):
+    """Cost and gradient at one point: reverse mode, parameter shift, and the adjoint methods of Lightning and Qulacs.
+
+    over_probabilities: our time to that of one call for the probabilities alone. over_shift: the time of parameter
+    shift, all points in one call, to ours; it is left out where it takes seconds.
+    """
+    for n_qubits in (4,) if quick else (8, 10, 12, 16):
         point = Evaluation(n_qubits, None)
-        shifts = np.pi / 2 * np.eye(len(point.angles))
-        points = np.vstack([point.angles + shifts, point.angles - shifts])
+        objective = point.qcbm._objective(point.bits, 1e-8, budget=10**9)  # the same call as in a fit
+        ways = {
+            "probabilities": lambda p=point: p.runner.probabilities(p.angles[None]),
+            "ours": lambda p=point, o=objective: o.cost_and_gradient(p.angles),
+        }
+        if n_qubits <= 10:
+            ways["shift"] = partial(by_parameter_shift, point)
+        for package, make in {"pennylane_lightning": lightning_gradient, "qulacs": qulacs_gradient}.items():
+            if importlib.util.find_spec(package):
+                ways[package] = partial(make(n_qubits, point.angles), point)
+        cost, slopes = ways["ours"]()
+        for name in [name for name in ways if name not in ("probabilities", "ours")]:
+            other_cost, other_slopes = ways[name]()
+            assert np.isclose(other_cost, cost) and np.allclose(other_slopes, slopes), f"{name} has another gradient"
+        times = side_by_side(ways, 3 if quick or n_qubits > 12 else 15, "gradients")
+        row = {"qubits": n_qubits, "angles": len(point.angles)}
+        row |= {f"{name}_ms": figures["ms"] for name, figures in times.items()}
+        row["over_probabilities"] = times["probabilities"]["ratio"] / times["ours"]["ratio"]
+        if "shift" in times:
+            row["over_shift"] = times["ours"]["ratio"] / times["shift"]["ratio"]
+        yield row
 
-        def together(rows, point=point):
-            return point.runner.probabilities(rows, None, point.states)
 
-        def one_by_one(rows, together=together):
-            return np.vstack([together(row[None]) for row in rows])
-
-        ways = {"one_by_one": partial(one_by_one, points), "ours": partial(together, points)}
-        told = side_by_side(ways, 3 if quick else 7, "gradients")
-        yield {"qubits": n_qubits, "angles": len(point.angles), "circuits": len(points)} | row_of(told)
+def by_parameter_shift(point: Evaluation):
+    """Return cost and gradient from two further circuits per angle, all of them in one call."""
+    shifts = np.pi / 2 * np.eye(len(point.angles))
+    points = np.vstack([point.angles, point.angles + shifts, point.angles - shifts])
+    here, plus, minus = np.split(point.runner.probabilities(points, None, point.states), [1, len(point.angles) + 1])
+    weights = clipped_nll_gradient(here[0], point.frequencies)
+    return clipped_nll(here[0], point.frequencies), (plus - minus) / 2 @ weights
 
 
 def latents(quick: bool = False):
@@ -178,16 +200,16 @@ def latents(quick: bool = False):
 
 
 def peers(quick: bool = False):
-    """Exact probabilities at one point: ours on Aer, PennyLane's lightning and qulacs, where they are installed."""
-    for n_qubits in (4,) if quick else (8, 10, 12):
+    """Exact probabilities at one point: ours on Aer, Aer's `run`, PennyLane's Lightning, and Qulacs."""
+    for n_qubits in (4,) if quick else (8, 10, 12, 16):
         point = Evaluation(n_qubits, None)
-        ways = {"ours": lambda p=point: p.runner.probabilities(p.angles[None])}
+        ways = {"ours": lambda p=point: p.runner.probabilities(p.angles[None]), "bare": point.bare}
         for package, make in {"pennylane_lightning": lightning, "qulacs": qulacs}.items():
             if importlib.util.find_spec(package):
                 ways[package] = make(n_qubits, point.angles)
                 assert np.allclose(ways[package](), ways["ours"]()), f"{package} has another circuit"
-        told = side_by_side(ways, 5 if quick else 25, "peers")
-        yield {"qubits": n_qubits} | {f"{name}_ms": figures["ms"] for name, figures in told.items()}
+        times = side_by_side(ways, 3 if quick or n_qubits > 12 else 25, "peers")
+        yield {"qubits": n_qubits} | {f"{name}_ms": figures["ms"] for name, figures in times.items()}
 
 
 def gates(n_qubits: int, angles: np.ndarray):
@@ -219,29 +241,90 @@ def lightning(n_qubits: int, angles: np.ndarray):
     return lambda: born(values)
 
 
-def qulacs(n_qubits: int, angles: np.ndarray):
-    """The ansatz on qulacs, built once as a parametric circuit."""
-    from qulacs import ParametricQuantumCircuit, QuantumState
+def lightning_gradient(n_qubits: int, angles: np.ndarray):
+    """Return cost and gradient on PennyLane's lightning.qubit.
+
+    Its adjoint method differentiates expectation values. The derivative of the cost with respect to the probabilities,
+    as a diagonal observable, has the same gradient as the cost.
+    """
+    import pennylane as qml
+    from pennylane.devices import ExecutionConfig
+    from scipy.sparse import diags
+
+    known = {"h": qml.Hadamard, "rx": qml.RX, "rz": qml.RZ, "rxx": qml.IsingXX}
+    device, wires = qml.device("lightning.qubit", wires=n_qubits), range(n_qubits)
+    operations = []
+    for name, qubits, angle in gates(n_qubits, angles):
+        places = [n_qubits - 1 - qubit for qubit in qubits]  # PennyLane's first wire is the highest bit
+        operations.append(known[name](*([] if angle is None else [angle]), wires=places))
+    trainable = list(range(len(angles)))
+    adjoint = ExecutionConfig(gradient_method="adjoint")
+
+    def cost_and_gradient(point: Evaluation):
+        circuit = qml.tape.QuantumScript(operations, [qml.probs(wires=wires)])
+        circuit = circuit.bind_new_parameters(point.angles.tolist(), trainable)
+        p = np.asarray(device.execute(circuit))
+        weights = np.zeros(len(p))
+        weights[point.states] = clipped_nll_gradient(p[point.states], point.frequencies)
+        observable = qml.SparseHamiltonian(diags(weights).tocsr(), wires=wires)
+        script = qml.tape.QuantumScript(circuit.operations, [qml.expval(observable)], trainable_params=trainable)
+        gradient = np.ravel(device.compute_derivatives(script, adjoint))
+        return clipped_nll(p[point.states], point.frequencies), gradient
+
+    return cost_and_gradient
+
+
+def qulacs_circuit(n_qubits: int, angles: np.ndarray):
+    """Return the ansatz as a parametric circuit of Qulacs, and its parameters."""
+    from qulacs import ParametricQuantumCircuit
 
     circuit, values = ParametricQuantumCircuit(n_qubits), []
     for name, qubits, angle in gates(n_qubits, angles):
         if name == "h":
             circuit.add_H_gate(qubits[0])
             continue
-        values.append(-angle)  # qulacs turns the other way
+        values.append(-angle)  # Qulacs rotates the other way
         if name == "rxx":
             circuit.add_parametric_multi_Pauli_rotation_gate(qubits, [1, 1], 0.0)
         else:
             getattr(circuit, f"add_parametric_{name.upper()}_gate")(qubits[0], 0.0)
+    return circuit, values
 
-    def born():
-        for place, value in enumerate(values):
-            circuit.set_parameter(place, value)
-        state = QuantumState(n_qubits)
-        circuit.update_quantum_state(state)
-        return np.abs(state.get_vector()) ** 2
 
-    return born
+def qulacs_state(circuit, values: list[float], n_qubits: int):
+    """Run the circuit of Qulacs with these parameters."""
+    from qulacs import QuantumState
+
+    for place, value in enumerate(values):
+        circuit.set_parameter(place, value)
+    state = QuantumState(n_qubits)
+    circuit.update_quantum_state(state)
+    return state.get_vector()
+
+
+def qulacs(n_qubits: int, angles: np.ndarray):
+    """The ansatz on Qulacs, built once as a parametric circuit."""
+    circuit, values = qulacs_circuit(n_qubits, angles)
+    return lambda: np.abs(qulacs_state(circuit, values, n_qubits)) ** 2
+
+
+def qulacs_gradient(n_qubits: int, angles: np.ndarray):
+    """Return cost and gradient on Qulacs, by backpropagation of an inner product."""
+    from qulacs import QuantumState
+
+    circuit, values = qulacs_circuit(n_qubits, angles)
+    adjoint = QuantumState(n_qubits)
+
+    def cost_and_gradient(point: Evaluation):
+        amplitudes = qulacs_state(circuit, values, n_qubits)
+        p = np.abs(amplitudes[point.states]) ** 2
+        weights = np.zeros(len(amplitudes))
+        weights[point.states] = clipped_nll_gradient(p, point.frequencies)
+        adjoint.load(weights * amplitudes)
+        gradient = -2 * np.array(circuit.backprop_inner_product(adjoint))  # half of it comes from each amplitude
+        return clipped_nll(p, point.frequencies), gradient
+
+    return cost_and_gradient
 
 
 BENCHMARKS = {f.__name__: f for f in (evaluation, cobyla, gradient, latents, peers)}

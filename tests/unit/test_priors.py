@@ -190,8 +190,8 @@ def test_optimizer_and_options_reach_the_fit():
 def test_the_default_optimizer_is_cobyla_with_steps_of_adam_where_probabilities_are_exact():
     for execution in (None, qh.Exact()):
         prior = qh.QCBMPrior(3, layers=1, execution=execution)
-        assert prior.optimizer == qh.Cobyla(max_evaluations=9 + 140, gradient_steps=40)
-        assert (prior.max_evaluations, prior.refit_evaluations) == (9 + 140, 9 + 42)
+        assert prior.optimizer == qh.Cobyla(max_evaluations=9 + 145, gradient_steps=45)
+        assert (prior.max_evaluations, prior.refit_evaluations) == (9 + 145, 9 + 47)
     prior = qh.QCBMPrior(3, layers=1, execution=qh.Shots(100))
     assert prior.optimizer == qh.Cobyla() and prior.refit_evaluations == 9 + 62
     assert qh.QCBMPrior(3, optimizer="cobyla").optimizer == qh.Cobyla()
