@@ -426,7 +426,8 @@ def budget_curves(
     for axis, (column, label) in zip(np.atleast_1d(axes), budgets.items(), strict=True):
         for i, (name, table) in enumerate(named.items()):
             spent, score, reach = (np.asarray(table[key]) for key in (column, "score", "half_width"))
-            axis.plot(spent, score, DASHES[i], marker="os^Dv*X"[i], markersize=5, color=COLORS[i], label=name)
+            look = {"linestyle": DASHES[i], "marker": "os^Dv*X"[i], "markersize": 5, "color": COLORS[i]}
+            axis.plot(spent, score, label=name, **look)
             axis.vlines(spent, score - reach, score + reach, color=COLORS[i], linewidth=1.5)
         for name, value in references.items():
             axis.axhline(value, color="0.4", linewidth=1, linestyle=":")

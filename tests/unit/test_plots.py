@@ -46,8 +46,8 @@ HISTORY = [report(1), report(2, 4.5, 3.5, 1.25), report(3), report(4, 4.0, 3.25,
 MAPS = {name: scale * (real_digits()[0, 0] - 0.5) for name, scale in (("weak", 0.2), ("strong", 2.0))}
 
 SPENT = {
-    name: {"circuits": [10, 100], "seconds": [0.1, 2.0], "score": [0.9 - i / 2, 0.5 - i / 4], "half_width": [0.1, 0.05]}
-    for i, name in enumerate(("cobyla", "spsa"))
+    name: {"circuits": [10, 100], "seconds": [0.1, 2.0], "score": [0.9 - i / 8, 0.5 - i / 9], "half_width": [0.1, 0.05]}
+    for i, name in enumerate(("cobyla", "spsa", "adam", "both", "none"))
 }
 
 FIGURES = {
