@@ -83,13 +83,13 @@ def _operations(rows: dict) -> str:
         (
             f"epoch with a fitted circuit, {epoch['data']}",
             f"{epoch['circuit_ms'] / 1000:.1f} s",
-            f"epoch with a uniform prior: {epoch['uniform_ms'] / epoch['circuit_ms']:.2f}",
+            f"epoch with a uniform prior, which needs no fit: {epoch['uniform_ms'] / epoch['circuit_ms']:.2f}",
         ),
         ("first fit with COBYLA and Adam", _ms(epoch["first_fit_ms"]), ""),
         ("later fit with COBYLA and Adam", _ms(epoch["later_fit_ms"]), ""),
         (
-            f"each further qubit, from {law['from']} on (fit to four sizes)",
-            f"{2 ** law['slope']:.1f} times as long",
+            f"time for one more qubit, from {law['from']} on (fit to four sizes)",
+            f"× {2 ** law['slope']:.1f}",
             "",
         ),
     ]

@@ -79,6 +79,7 @@ def test_the_readme_shows_every_comparison():
 def test_the_readme_states_the_verdicts_of_both_methods():
     rows = comparison.read_rows(RESULTS / "ladder_379.csv")
     baselines = comparison.baselines(rows)
+    of = comparison.paired_differences(rows, "frechet_distance", "circuit without entanglement", "uniform", points=4)
     for method, worse in (("interval", {"RBM", "circuit"}), ("student_interval", {"RBM", "the bits themselves"})):
         verdicts = {}
         for arm, baseline in baselines.items():
@@ -88,7 +89,8 @@ def test_the_readme_states_the_verdicts_of_both_methods():
         assert {verdicts[arm] for arm in worse} == {"worse"}
     assert "By the specified rule, the RBM and the circuit are worse." in README
     assert "By Student's t, the RBM and replay are worse, and the circuit is inconclusive." in README
-    assert "Only the RBM is worse by both methods." in README
+    ends = [f"{max(method(of, len(baselines))):+.2f}" for method in (comparison.interval, comparison.student_interval)]
+    assert f"it extends to {ends[0]}, and Student's t interval only to {ends[1]}." in README
 
 
 def test_the_readme_states_the_verdicts_for_all_ten_digits():
@@ -101,13 +103,20 @@ def test_the_readme_states_the_verdicts_for_all_ten_digits():
 
 
 def test_the_readme_quotes_the_scores_of_the_uniform_prior():
-    real = comparison.read_rows(RESULTS / "references.csv")[0]["inception_score"]
+    real = comparison.read_rows(RESULTS / "references.csv")[0]
     rows = {name: comparison.read_rows(RESULTS / f"{name}.csv") for name in ("ladder_379", "baseline")}
-    nine, thirty = (comparison.last_scores(of, "inception_score", 4)["uniform"].values() for of in rows.values())
-    assert f"the uniform prior reaches {fmean(nine) / real:.1%} (mean of epochs 6 to 9)" in README
-    assert f"and {fmean(thirty) / real:.1%} in longer runs on four seeds (epochs 27 to 30)" in README
-    distances = comparison.last_scores(rows["ladder_379"], "frechet_distance", 4)["uniform"].values()
-    assert f"The uniform prior with 8 bits reaches {fmean(distances):.2f}." in README
+
+    def mean(table, score, arm="uniform"):
+        return f"{fmean(comparison.last_scores(rows[table], score, 4)[arm].values()):.2f}"
+
+    eight, sixteen = (mean("ladder_379", "frechet_distance", arm) for arm in ("uniform", "uniform, 16 bits"))
+    assert f"The uniform prior reaches {eight} with 8 bits and {sixteen} with 16 bits." in README
+    assert f"For {real['n_images']:,.0f} real training digits, the distance is {real['frechet_distance']:.2f}." in README
+    nine, thirty = (mean(table, "inception_score") for table in rows)
+    expected = f"Its Inception Score is {nine} (mean of epochs 6 to 9), compared with {real['inception_score']:.2f} for"
+    assert f"{expected} the test digits." in README
+    expected = f"its Inception Score is {thirty} and its Fréchet distance {mean('baseline', 'frechet_distance')} (means"
+    assert f"{expected} of epochs 27 to 30)." in README
     later = comparison.paired_differences(rows["baseline"], "frechet_distance", "circuit", "uniform", 4)
     low, high = comparison.student_interval(later)
     expected = f"{later.mean():+.2f} (Student's t interval {low:+.2f} to {high:+.2f}, {in_words(low, high)})"
