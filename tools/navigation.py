@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BRANCH = "main"
 TAG = "navigation"  # marks the cells that this script writes
 CONTENTS = "README.md#notebooks"
-SHUT_DOWN = "Before you open the next notebook, shut down this kernel (menu *Kernel*). Binder's memory cannot hold two."
+SHUT_DOWN = (
+    "Before you open the next notebook, shut down this kernel (menu *Kernel*). "
+    "Binder's memory is too small for two kernels."
+)
 LEVELS = ("Check", "Apply", "Explore")  # of exercises
 HEADING = re.compile(r"^#{2,3} Exercise (\d) · (\w+)", re.MULTILINE)
 MEASURED = re.compile(r"This notebook took (\d+ s) and ([\d.]+ GB)")
@@ -201,7 +204,7 @@ def expected_pictures(solution: Path) -> dict[str, tuple[str, str]]:
 
 
 def with_pictures(cells: list[NotebookNode], pictures: dict[str, tuple[str, str]]) -> list[NotebookNode]:
-    """Add the picture to expect after the first code cell of each exercise.
+    """Add the expected picture after the first code cell of each exercise.
 
     Args:
         cells: A notebook's cells.
@@ -217,7 +220,7 @@ def with_pictures(cells: list[NotebookNode], pictures: dict[str, tuple[str, str]
             number = ([heading[1] for heading in HEADING.finditer(cell.source)] or [number])[-1]
         elif number in pictures:
             png, alt = pictures[number]
-            text = "<details><summary>The figure to expect</summary>\n\n"
+            text = "<details><summary>Expected figure</summary>\n\n"
             data = "".join(png.split())  # not as an attachment: JupyterLab requests its address before resolving it
             text += f"![{alt}](data:image/png;base64,{data})\n\n</details>"
             result.append(_tagged(f"expected-{number}", text))
