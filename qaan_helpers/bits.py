@@ -144,7 +144,7 @@ def entropy(bits: ArrayLike) -> float:
 def total_correlation(bits: ArrayLike) -> float:
     """Return the total correlation of bit strings: Σ_q H(bit_q) − H(bits).
 
-    It is the KL divergence of the best product distribution from the data (Watanabe, 1960).
+    It is the KL divergence of the data's distribution from the best product distribution (Watanabe, 1960).
 
     Args:
         bits: Bit strings, shape (N, n).

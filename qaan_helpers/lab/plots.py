@@ -82,7 +82,9 @@ def new_figure(title: str, width: float = 8, height: float = 3.2, columns: int =
     return figure, axes
 
 
-def digit_grid(images: torch.Tensor, title: str = "", columns: int = 16, grays: int = 256) -> Figure:
+def digit_grid(
+    images: torch.Tensor, title: str = "", columns: int = 16, grays: int = 256, numbered: bool = False
+) -> Figure:
     """Show images in rows, black on white.
 
     Args:
@@ -90,6 +92,8 @@ def digit_grid(images: torch.Tensor, title: str = "", columns: int = 16, grays: 
         title: The figure's title.
         columns: Images per row.
         grays: How many shades of gray to use. With 16, the file takes a third of the space.
+        numbered: Whether to write a number next to each row and above each column. The index of an image is the sum
+            of both.
 
     Returns:
         The figure.
@@ -101,7 +105,12 @@ def digit_grid(images: torch.Tensor, title: str = "", columns: int = 16, grays: 
     rows = math.ceil(len(images) / columns)
     head = 0.35 if title else 0
     figure = Figure(figsize=(0.55 * columns, 0.55 * rows + head), layout="constrained")
-    _draw_sheet(figure.subplots(), images, columns, grays)
+    axis = figure.subplots()
+    _draw_sheet(axis, images, columns, grays)
+    for column in range(columns if numbered else 0):
+        axis.text(30 * column + 15, -4, f"+{column}", ha="center", va="bottom", size=8)
+    for row in range(rows if numbered else 0):
+        axis.text(-4, 30 * row + 15, columns * row, ha="right", va="center", size=8)
     figure.suptitle(title, fontsize=11)
     return figure
 

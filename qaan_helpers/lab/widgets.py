@@ -242,13 +242,13 @@ class BitsPanel(PlaygroundPanel):
         """Draw the code's image, large, and next to it those with one bit flipped."""
         code = self.playground.code
         images = self.playground.images(with_flips(code))
-        label, *labels = flip_labels(code)
-        title = f"{self.playground.choice.value}: the digit of a code, and with one bit flipped"
-        figure = plots.digit_and_others(images[0], label, images[1:], labels, title)
         digits, confidence = classify(images)
-        flips = ", ".join(f"{label} gives {digit}" for label, digit in zip(labels, digits[1:].tolist(), strict=True))
+        label, *labels = flip_labels(code, digits.tolist())
+        title = f"{self.playground.choice.value}: the digit of one code, and of its {len(code)} one-bit flips"
+        figure = plots.digit_and_others(images[0], label, images[1:], labels, title)
+        flips = ", ".join(f"bit {q} gives {digit}" for q, digit in enumerate(digits[1:].tolist()))
         text = f"Classifier label of code {one_line(code)}: {digits[0]} ({confidence[0]:.0%} confidence)."
-        return figure, f"{text} With one bit flipped: {flips}."
+        return figure, f"{text} Flipping one bit: {flips}."
 
 
 class CircuitPanel(PlaygroundPanel):
@@ -387,7 +387,7 @@ class MorphPanel(PlaygroundPanel):
         self.ends = np.array(ends)
         at = np.linspace(0, 1, N_FRAMES)
         images = self.playground.images(interpolate(self.ends[0], self.ends[1], [self.t.value, *at]))
-        title = f"{name}: from {one_line(self.ends[0])} to {one_line(self.ends[1])}"
+        title = f"{name}: interpolation from {one_line(self.ends[0])} to {one_line(self.ends[1])}"
         nearest = int(np.abs(at - self.t.value).argmin())
         figure = plots.digit_and_others(
             images[0], f"t = {self.t.value:.2f}", images[1:], [f"t = {t:.1f}" for t in at], title, 6, [nearest]
@@ -413,7 +413,7 @@ class ModelPanel(PlaygroundPanel):
         else:
             codes, which = gan.prior.sample(MAX_IMAGES), f"{MAX_IMAGES} codes sampled from its prior"
         images = self.playground.images(codes)
-        figure = plots.digit_grid(images, f"{name}: the digits of {which}", grays=16)
+        figure = plots.digit_grid(images, f"{name}: the digits of {which}", grays=16, numbered=2**n <= MAX_IMAGES)
         digits = ", ".join(map(str, gan.digits)) if gan.digits else "unknown"
         about = f"{name}: {n} bits, {_prior_in_words(gan.prior)}; {gan.epoch} epochs on the digits {digits}."
         return figure, f"{about} Shown are {which}. {_labels_in_words(images)}"
@@ -432,16 +432,18 @@ def with_flips(code: np.ndarray) -> np.ndarray:
     return np.vstack([code, code ^ flips]).astype(np.uint8)
 
 
-def flip_labels(code: np.ndarray) -> list[str]:
-    """Name the rows of `with_flips`: the code itself, then "bit 0 → 1" and so on.
+def flip_labels(code: np.ndarray, digits: Sequence[int]) -> list[str]:
+    """Label the images of `with_flips`: "1001 1010: 3" for the code itself, then "flip bit 0: 9" and so on.
 
     Args:
         code: The code (n,).
+        digits: The classifier's label of each image, 1 + n numbers.
 
     Returns:
         1 + n labels.
     """
-    return [plots.code_label(code), *(f"bit {q} → {1 - bit}" for q, bit in enumerate(code))]
+    names = [plots.code_label(code), *(f"flip bit {q}" for q in range(len(code)))]
+    return [f"{name}: {digit}" for name, digit in zip(names, digits, strict=True)]
 
 
 def interpolate(start: np.ndarray, end: np.ndarray, at: Sequence[float]) -> np.ndarray:

@@ -56,7 +56,7 @@ def clipped_nll_gradient(probabilities: np.ndarray, frequencies: np.ndarray, eps
 
 
 def kl_divergence(bits: ArrayLike, probabilities: ArrayLike, epsilon: float = 1e-8) -> float:
-    """Return the KL divergence of a model from the empirical distribution of bit strings.
+    """Return the KL divergence of the empirical distribution of bit strings from a model.
 
     Use bits that the model was not fitted to. Compare the result with `kl_sampling_bias`, because the KL divergence of
     N samples is positive even for the distribution that they come from.

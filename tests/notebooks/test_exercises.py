@@ -55,11 +55,6 @@ def there_and_back(model, state):
     return np.array(derivatives)
 
 
-def pearson(a, b):
-    """The correlation of two arrays, in one of many ways."""
-    return np.mean((a - a.mean()) * (b - b.mean())) / (a.std() * b.std())
-
-
 def d_loss(on_real, on_generated, smoothing):
     logits = torch.cat([on_real, on_generated])
     targets = torch.cat([torch.full_like(on_real, 1 - smoothing), torch.zeros_like(on_generated)])
@@ -115,19 +110,21 @@ def compared_rows():
 
 
 def one_flips():
-    """Pairs of codes of the first model, one flip apart: two clear digits, the same digit twice, an unclear one."""
+    """Pairs of codes of the first model, one flip apart: a clear 3 and 7, the same digit, an unclear one, a 9."""
     gan = qh.QAAN.load(qh.bundled("qcbm_379"), device="cpu")
     codes = qh.from_index(np.arange(256), 8)
     digit, sure = (values.numpy() for values in classify(gan.generate(gan.latents(codes))))
     pairs = np.array([(i, i ^ 1 << bit) for i in range(256) for bit in range(8)])
     differ, least = digit[pairs[:, 0]] != digit[pairs[:, 1]], sure[pairs].min(axis=1)
-    clear, same, unclear = np.where(differ, least, 0), np.where(differ, 0, least), np.where(differ, -least, -1)
-    return [[one_line(codes[i]) for i in pairs[order.argmax()]] for order in (clear, same, unclear)]
+    wanted = (np.sort(digit[pairs], axis=1) == (3, 7)).all(axis=1)
+    clear, same = np.where(wanted, least, 0), np.where(differ, 0, least)
+    unclear, other = np.where(wanted, -least, -1), np.where(differ & ~wanted, least, 0)
+    return [[one_line(codes[i]) for i in pairs[order.argmax()]] for order in (clear, same, unclear, other)]
 
 
 ROWS = compared_rows()
 PAIRED = paired_bits()
-ONE_FLIP, SAME_DIGIT, UNCLEAR = one_flips()
+ONE_FLIP, SAME_DIGIT, UNCLEAR, OTHER_DIGITS = one_flips()
 PREFERENCES = {"codes": [242, 251], "sevens": [0.334, 0.301], "nines": [0.356, 0.395]}
 # check: (right answers, [(wrong answer, what its hint says)], what no hint may contain)
 CASES = {
@@ -141,12 +138,13 @@ CASES = {
             (["0000 0000", "1100 0000"], "In how many places"),
             (SAME_DIGIT, "for the same digit"),
             (UNCLEAR, "unsure about one"),
+            (OTHER_DIGITS, "not a 3 and a 7"),
         ],
         [*ONE_FLIP],
     ),
     "check_rotations": (
         ["the same"],
-        [("equal", "one of"), ("different", "on a circle")],
+        [("equal", "one of"), ("different", "the two ends")],
         ["2π"],
     ),
     "check_preferences": (
@@ -161,23 +159,19 @@ CASES = {
         ["242", "251", "0.33", "0.39"],
     ),
     "check_sevens": (
-        ["smaller"],
-        [("less", "one of"), ("larger", "compromise"), ("equal", "compromise")],
-        ["is smaller", "smaller."],
+        ["zero"],
+        [("none", "one of"), ("positive", "in common"), ("negative", "in common")],
+        ["is zero", "zero."],
     ),
-    "check_correlation": (
-        [pearson, lambda a, b: np.corrcoef(a, b)[0, 1]],
+    "check_opposite_pixels": (
+        [{"sevens": (21, 15), "threes": [23, 13]}],
         [
-            (0.7, "function itself"),
-            (lambda a, b: np.mean(a * b), "each mean"),
-            (lambda a, b: np.cov(a, b)[0, 1], "both standard deviations"),
-            (lambda a, b: np.cov(a, b)[0, 1] / (a.std() * b.std()), "same number"),
-            (lambda a, b: abs(pearson(a, b)), "the sign"),
-            (lambda a, b: np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)), "each mean"),
-            (lambda a, b: pearson(a, b) ** 3, "each mean|mean product"),
-            (lambda a: a, "Calling your function.*TypeError: .* takes 1 positional argument.*each mean"),
+            ((21, 15), "dictionary"),
+            ({"sevens": 607, "threes": 657}, "two numbers"),
+            ({"sevens": (15, 21), "threes": (13, 23)}, "sevens: .*row first"),
+            ({"sevens": (21, 15), "threes": (20, 17)}, "threes: .*this digit only"),
         ],
-        ["corrcoef", ".std", "sqrt"],
+        ["21", "15", "23", "13"],
     ),
     "check_scattered": (
         [SCATTERED, SCATTERED | {"scattered": 0.1}],

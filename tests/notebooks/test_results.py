@@ -90,7 +90,7 @@ def test_the_readme_states_the_verdicts_of_both_methods():
     assert "By the specified rule, the RBM and the circuit are worse." in README
     assert "By Student's t, the RBM and replay are worse, and the circuit is inconclusive." in README
     ends = [f"{max(method(of, len(baselines))):+.2f}" for method in (comparison.interval, comparison.student_interval)]
-    assert f"it extends to {ends[0]}, and Student's t interval only to {ends[1]}." in README
+    assert f"it extends to {ends[0]}, whereas Student's t interval ends at {ends[1]}." in README
 
 
 def test_the_readme_states_the_verdicts_for_all_ten_digits():
@@ -111,7 +111,8 @@ def test_the_readme_quotes_the_scores_of_the_uniform_prior():
 
     eight, sixteen = (mean("ladder_379", "frechet_distance", arm) for arm in ("uniform", "uniform, 16 bits"))
     assert f"The uniform prior reaches {eight} with 8 bits and {sixteen} with 16 bits." in README
-    assert f"For {real['n_images']:,.0f} real training digits, the distance is {real['frechet_distance']:.2f}." in README
+    expected = f"For {real['n_images']:,.0f} real training digits, the distance is {real['frechet_distance']:.2f}."
+    assert expected in README
     nine, thirty = (mean(table, "inception_score") for table in rows)
     expected = f"Its Inception Score is {nine} (mean of epochs 6 to 9), compared with {real['inception_score']:.2f} for"
     assert f"{expected} the test digits." in README

@@ -187,6 +187,13 @@ def test_digit_grid_holds_every_image_in_its_place(images, n, columns, shape):
     assert axis.images[0].get_cmap()(0.0)[:3] == (1, 1, 1)  # 0 is white
 
 
+def test_the_numbers_of_row_and_column_sum_to_the_index(images):
+    (axis,) = plots.digit_grid(images[:7], "digits", columns=3, numbered=True).axes
+    numbers = {text.get_text(): text.get_position() for text in axis.texts}
+    assert list(numbers) == ["+0", "+1", "+2", "0", "3", "6"]
+    assert numbers["+2"][0] == 30 * 2 + 15 and numbers["6"][1] == 30 * 2 + 15
+
+
 def test_digit_grid_takes_images_that_carry_gradients(images):
     assert png(plots.digit_grid(images[:4].clone().requires_grad_()))
 

@@ -12,7 +12,7 @@ from .grading import PAIR, Hint, equals, grade, is_near, needs_keys, one_of
 
 
 def check_one_flip(codes: object) -> bool:
-    """Check exercise 1 of notebook 0: two codes that differ in one bit and give different digits.
+    """Check exercise 1 of notebook 0: two codes that differ in one bit and give a clear 3 and a clear 7.
 
     Args:
         codes: Two strings of eight bits, such as "0110 0101", as the panel of the first model shows them.
@@ -26,6 +26,10 @@ def check_one_flip(codes: object) -> bool:
         Hint(
             lambda codes: len(set(_classified(codes)[0])) == 2,
             "The classifier takes both images for the same digit. Which flips change the image more?",
+        ),
+        Hint(
+            lambda codes: set(_classified(codes)[0]) == {3, 7},
+            "The digits are different, but they are not a 3 and a 7. Which digits does the panel name?",
         ),
         Hint(
             lambda codes: min(_classified(codes)[1]) >= 0.7,
@@ -69,8 +73,8 @@ def check_rotations(answer: object) -> bool:
     Returns:
         Whether the answer is right.
     """
-    hint = "Try several angles. How far apart are the two settings on a circle?"
-    praise = "The two settings differ by 2π, which no measurement can detect. Notebook 3 explains why."
+    hint = "Try several angles. Compare the captions at the two ends of the slider."
+    praise = "The settings differ by 2π. This multiplies the state by −1, which changes no probability (notebook 3)."
     return grade(answer, [one_of(("the same", "different")), equals("the same", hint)], praise)
 
 

@@ -1,52 +1,50 @@
 """Checks of notebook 1's exercises: real digits as tensors."""
 
+from functools import partial
 from math import inf
 
-import numpy as np
-
-from .grading import NUMBER, WORD, Hint, a_function, between, equals, grade, is_near, needs_keys, one_of, returns
+from .grading import NUMBER, PAIR, WORD, Hint, between, equals, grade, needs_keys, one_of
 
 REASONS = ("neighbors share a stroke", "distant pixels share a stroke", "most pixels are blank")
 
 
 def check_sevens(answer: object) -> bool:
-    """Check exercise 1 of notebook 1: independent pixels fitted to 7s only, compared with real 7s.
+    """Check exercise 1 of notebook 1: the correlation of two pixels in samples of a product model of 7s.
 
     Args:
-        answer: How the Fréchet distance compares with that for three digits: "smaller", "equal" or "larger".
+        answer: Its sign: "positive", "negative" or "zero".
 
     Returns:
         Whether the answer is right.
     """
     hint = (
-        "For three digits, the mean of each pixel is a compromise between them. What changes with one digit? "
-        "And what do independent pixels never produce?"
+        "With one product model per digit, which random choice do all pixels of an image have in common? "
+        "Is this still random if there are only 7s?"
     )
-    praise = "One digit needs fewer compromises, but independent pixels still produce no strokes."
-    return grade(answer, [one_of(("smaller", "equal", "larger")), equals("smaller", hint)], praise)
+    praise = "The pixels of one product model are independent. Only the choice of the digit made them dependent."
+    return grade(answer, [one_of(("positive", "negative", "zero")), equals("zero", hint)], praise)
 
 
-def check_correlation(function: object) -> bool:
-    """Check exercise 2 of notebook 1: the correlation of two pixels.
+def check_opposite_pixels(answer: object) -> bool:
+    """Check exercise 2 of notebook 1: the pixel with the most negative correlation with the one in row 20, column 12.
 
     Args:
-        function: A function of two arrays of shape (N,) that returns their correlation, a number.
+        answer: A dictionary of pairs (row, column). "sevens" is the pixel for 7s only, "threes" that for 3s only.
 
     Returns:
         Whether the answer is right.
     """
-    a, b = np.random.default_rng(0).normal(size=(2, 500))
-    b += 0.5 * a
-    right = float(np.corrcoef(a, b)[0, 1])
+    right = {"sevens": (21, 15), "threes": (23, 13)}  # in the bundled sample
+    hint = "Use the gray images of this digit only, and the smallest value of the map. Give the row first."
     hints = [
-        a_function(),
-        Hint(lambda f: is_near(f(a + 5, b), f(a, b)), "Constants must not matter: subtract each mean first."),
-        Hint(lambda f: is_near(f(2 * a, b), f(a, b)), "Factors must not matter: divide by both standard deviations."),
-        returns(1, (a, a), "What should a pixel and itself give? All means must divide by the same number, too."),
-        returns(-1, (a, -a), "If one array rises as the other falls, the correlation is −1. Check the sign."),
-        returns(right, (a, b), "For partly correlated arrays it is not yet the mean product of standardized values."),
+        needs_keys({"sevens": PAIR, "threes": PAIR}),
+        *(Hint(partial(_are_equal, pixel), hint, (name,)) for name, pixel in right.items()),
     ]
-    return grade(function, hints, "The correlation does not depend on the mean and the contrast of the two pixels.")
+    return grade(answer, hints, "A stroke that passes through one pixel seldom passes a few pixels farther on, too.")
+
+
+def _are_equal(right: tuple[int, int], pair: tuple[int, int]) -> bool:
+    return tuple(map(int, pair)) == right
 
 
 def check_scattered(answer: object) -> bool:
