@@ -433,17 +433,17 @@ def with_flips(code: np.ndarray) -> np.ndarray:
 
 
 def flip_labels(code: np.ndarray, digits: Sequence[int]) -> list[str]:
-    """Label the images of `with_flips`: "1001 1010: 3" for the code itself, then "flip bit 0: 9" and so on.
+    """Label the images of `with_flips`: "1001 1010: 3" for the code, then "flip bit 0 gives 9" and so on.
 
     Args:
         code: The code (n,).
         digits: The classifier's label of each image, 1 + n numbers.
 
     Returns:
-        1 + n labels.
+        1 + n labels; those of the flips have two lines.
     """
-    names = [plots.code_label(code), *(f"flip bit {q}" for q in range(len(code)))]
-    return [f"{name}: {digit}" for name, digit in zip(names, digits, strict=True)]
+    first, *others = digits
+    return [f"{plots.code_label(code)}: {first}", *(f"flip bit {q}\ngives {digit}" for q, digit in enumerate(others))]
 
 
 def interpolate(start: np.ndarray, end: np.ndarray, at: Sequence[float]) -> np.ndarray:

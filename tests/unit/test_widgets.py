@@ -171,7 +171,7 @@ def test_the_figure_shows_the_code_and_each_neighbor(play):
     assert np.allclose(sheet[2:30, 3:31], images[1, 0]) and np.allclose(sheet[44:72, 105:133], images[8, 0])
     labels = [t.get_text() for t in small.texts]
     digits, _ = classify(images)
-    assert labels[0] == f"flip bit 0: {digits[1]}" and labels[7] == f"flip bit 7: {digits[8]}"
+    assert labels[0] == f"flip bit 0\ngives {digits[1]}" and labels[7] == f"flip bit 7\ngives {digits[8]}"
     assert f"Classifier label of code 1001 1010: {digits[0]} (" in text
     assert f"bit 7 gives {digits[8]}." in text
 
@@ -404,7 +404,8 @@ def test_without_widgets_a_panel_is_its_figure_with_its_text(play):
 def test_flips_and_their_names():
     code = np.array([1, 0, 1], dtype=np.uint8)
     assert widgets.with_flips(code).tolist() == [[1, 0, 1], [0, 0, 1], [1, 1, 1], [1, 0, 0]]
-    assert widgets.flip_labels(code, [3, 9, 3, 7]) == ["101: 3", "flip bit 0: 9", "flip bit 1: 3", "flip bit 2: 7"]
+    labels = ["101: 3", "flip bit 0\ngives 9", "flip bit 1\ngives 3", "flip bit 2\ngives 7"]
+    assert widgets.flip_labels(code, [3, 9, 3, 7]) == labels
     assert widgets.with_flips(code.astype(bool)).dtype == np.uint8
 
 
