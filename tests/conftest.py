@@ -76,3 +76,15 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def some_digits():
+    """A function that returns some of the bundled training images: some_digits((3, 7), slice(64)) is the first 64."""
+    import qaan_helpers as qh
+
+    def some(labels, rows):
+        sample = qh.load_mnist(labels, source="sample")
+        return qh.Digits(sample.images[rows], sample.labels[rows])
+
+    return some

@@ -22,9 +22,8 @@ from qaan_helpers.priors import PRIORS
 
 
 @pytest.fixture(scope="module")
-def digits():
-    sample = qh.load_mnist((3, 7), source="sample")
-    return qh.Digits(sample.images[::60], sample.labels[::60])
+def digits(some_digits):
+    return some_digits((3, 7), slice(None, None, 60))
 
 
 def circuit_prior(**options):

@@ -20,9 +20,8 @@ RICH_CODES = np.random.default_rng(0).integers(0, 2, (200, 8), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def digits():
-    sample = qh.load_mnist((3, 7, 9), source="sample")
-    return qh.Digits(sample.images[:208], sample.labels[:208])
+def digits(some_digits):
+    return some_digits((3, 7, 9), slice(208))
 
 
 def report(**figures):

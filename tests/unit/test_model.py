@@ -12,9 +12,8 @@ from qaan_helpers.gan.state import preserved, snapshot
 
 
 @pytest.fixture(scope="module")
-def digits():
-    sample = qh.load_mnist((3, 7), source="sample")
-    return qh.Digits(sample.images[:64], sample.labels[:64])
+def digits(some_digits):
+    return some_digits((3, 7), slice(64))
 
 
 def make(prior=None, **settings):

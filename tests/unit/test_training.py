@@ -24,10 +24,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def digits():
-    sample = qh.load_mnist((3, 7), source="sample")
-    chosen = torch.cat([torch.arange(0, 12), torch.arange(len(sample) - 12, len(sample))])
-    return qh.Digits(sample.images[chosen], sample.labels[chosen])
+def digits(some_digits):
+    return some_digits((3, 7), [*range(12), *range(-12, 0)])
 
 
 class Recorder:
