@@ -135,6 +135,6 @@ def _saturated(reports: "Sequence[Report]", settings: "Settings") -> str | None:
         return None
     return (
         f"for {EPOCHS} epochs the discriminator has separated real from generated images almost perfectly (D(x) "
-        f"{reports[-1].d_real:.2f}, D(G(z)) {reports[-1].d_fake:.2f}), which gives the generator little gradient. "
+        f"{reports[-1].d_real:.2f}, D(G(z)) {reports[-1].d_fake:.2f}): the generator does not keep up. "
         "Start again with a smaller learning_rate or more label_smoothing"
     )

@@ -29,7 +29,7 @@ def mirrored_networks(discriminator: Discriminator, generator: Generator) -> Fig
     up = _stages(list(generator.layers), (n,))
     figure = Figure(figsize=(9, 6.4))
     axis = figure.add_axes((0, 0, 1, 1))
-    axis.set(xlim=(-1.6, 7.6), ylim=(-len(down) + 0.4, 1))
+    axis.set(xlim=(-1.6, 7.6), ylim=(-len(down) + 0.4, 1.3))
     axis.set_axis_off()
     _draw_stages(axis, 1, list(range(0, -len(down), -1)), down, COLORS[0])
     _draw_stages(axis, 5, list(range(-len(up) + 1, 1)), up, COLORS[1])
@@ -39,6 +39,7 @@ def mirrored_networks(discriminator: Discriminator, generator: Generator) -> Fig
     axis.text(0.05, -len(up) + 1, "hidden layer", ha="right", va="center", size=9, color="0.35")
     axis.text(4.05, -len(up) + 1, "latents", ha="right", va="center", size=9, color="0.35")
     axis.text(0.05, -len(down) + 1, "logit", ha="right", va="center", size=9, color="0.35")
+    figure.suptitle("The generator has the discriminator's shapes in reverse order", fontsize=11)
     return figure
 
 
@@ -77,12 +78,15 @@ def _draw_stages(axis: Any, x: float, heights: list[int], stages: list[tuple[str
             axis.text(x + 0.15, (y + heights[i - 1]) / 2, text, ha="left", va="center", size=8.5, linespacing=1.25)
 
 
-def bloch_spheres(states: Mapping[str, ArrayLike], title: str) -> Figure:
+def bloch_spheres(
+    states: Mapping[str, ArrayLike], title: str, paths: Mapping[str, Sequence[ArrayLike]] | None = None
+) -> Figure:
     """Show pure states of one qubit as arrows on Bloch spheres.
 
     Args:
         states: Maps a name to two amplitudes (2,), normalized.
         title: The figure's title.
+        paths: Maps a name to the states on the way to its state, drawn as a line on the sphere. Names may be missing.
 
     Returns:
         The figure, with one sphere per state.
@@ -91,13 +95,21 @@ def bloch_spheres(states: Mapping[str, ArrayLike], title: str) -> Figure:
 
     figure = Figure(figsize=(2.3 * len(states), 2.9))
     for i, (name, amplitudes) in enumerate(states.items()):
-        a, b = np.asarray(amplitudes, dtype=complex)
-        coherence = np.conj(a) * b
         axis = figure.add_subplot(1, len(states), i + 1, projection="3d")
         sphere = Bloch(axes=axis, font_size=12)
-        sphere.add_vectors([2 * coherence.real, 2 * coherence.imag, abs(a) ** 2 - abs(b) ** 2])
+        sphere.add_vectors(_bloch_vector(amplitudes).tolist())
         sphere.vector_color, sphere.sphere_alpha = [COLORS[0]], 0.05
         sphere.render()
-        axis.set_title(name, fontsize=11, y=1.1)
+        if paths and name in paths:
+            x, y, z = np.array([_bloch_vector(state) for state in paths[name]]).T
+            axis.plot(y, -x, z, color=COLORS[1], linewidth=2)  # Bloch draws x toward the reader, at negative y
+        axis.set_title(name, fontsize=11, y=-0.2)
     figure.suptitle(title, fontsize=11)
     return figure
+
+
+def _bloch_vector(amplitudes: ArrayLike) -> np.ndarray:
+    """Return the point (3,) of a state on the Bloch sphere."""
+    a, b = np.asarray(amplitudes, dtype=complex)
+    coherence = np.conj(a) * b
+    return np.array([2 * coherence.real, 2 * coherence.imag, abs(a) ** 2 - abs(b) ** 2])

@@ -28,8 +28,8 @@ FIT_BAR_SECONDS = 0.25  # between two updates of the progress bar of a fit
 class View:
     """A live view of a training: `for report in view.watch(train(gan, digits, epochs))`.
 
-    It shows two measures of the images' variety: how many are distinct in black and white, and their mean squared
-    distance relative to that of real images, near 0 for a collapsed generator. Watching does not change the results of
+    It shows two measures of the images' variety: how many are distinct in black and white, and the variance of their
+    pixels relative to that of real images, near 0 for a collapsed generator. Watching does not change the results of
     the training. A stored notebook keeps one line of text and the last figure.
 
     Args:
@@ -124,7 +124,7 @@ class View:
         n_distinct = round(metrics.distinct_images(images) * len(images))
         variety = health.image_variance(images) / self._real_variance
         caption = f"{len(images)} generated digits: {n_distinct} distinct in black and white; "
-        caption += f"mean squared distance {variety:.0%} of that of real digits"
+        caption += f"variance of the pixels {variety:.0%} of that of real digits"
         last = self.gan.history[-1]
         title = f"Epoch {last.epoch}: D(x) {last.d_real:.2f}, D(G(z)) {last.d_fake:.2f}"
         figure = plots.training_panel(self.gan.history, images, title, caption, self._n_bits)

@@ -131,13 +131,16 @@ def _draw_ink(axis: Axes, pixels: np.ndarray) -> None:
     axis.set_axis_off()
 
 
-def snapshots(rows: Mapping[Any, torch.Tensor], title: str) -> Figure:
+def snapshots(
+    rows: Mapping[Any, torch.Tensor], title: str, framed: Mapping[Any, Sequence[bool] | torch.Tensor] | None = None
+) -> Figure:
     """Show rows of images with a name to the left of each.
 
     Args:
         rows: Maps a row's name, or the number of an epoch, to its images (N, 1, 28, 28) in [0, 1], the same N for all
             rows.
         title: The figure's title.
+        framed: Maps a row's name to N truth values: which of its images to frame. Rows may be missing.
 
     Returns:
         The figure.
@@ -148,6 +151,10 @@ def snapshots(rows: Mapping[Any, torch.Tensor], title: str) -> Figure:
     for i, name in enumerate(rows):
         text = f"epoch {name}" if isinstance(name, int) else name
         figure.axes[0].text(-4, 30 * i + 15, text, ha="right", va="center", size=9)
+        for column, is_framed in enumerate((framed or {}).get(name, ())):
+            if is_framed:
+                frame = Rectangle((30 * column + 0.5, 30 * i + 0.5), 28, 28, fill=False, color=COLORS[1], linewidth=1.5)
+                figure.axes[0].add_patch(frame)
     return figure
 
 
@@ -505,14 +512,15 @@ def loss_curves(
 
 
 def training_comparison(
-    histories: Mapping[str, Sequence[Report]], images: Sequence[torch.Tensor], title: str
+    histories: Mapping[str, Sequence[Report]], images: Sequence[torch.Tensor], title: str, columns: int = 8
 ) -> Figure:
     """Compare trainings: the discriminator's mean outputs by epoch, and below them generated images.
 
     Args:
         histories: Maps a training's name to its reports, one per epoch.
-        images: For each training, images (N, 1, 28, 28) in [0, 1], shown in rows of eight.
+        images: For each training, images (N, 1, 28, 28) in [0, 1].
         title: The figure's title.
+        columns: Images per row.
 
     Returns:
         The figure, with one column per training.
@@ -523,7 +531,7 @@ def training_comparison(
         _draw_outputs(above[i], history)
         above[i].spines[["top", "right"]].set_visible(False)
         above[i].set_title(name, fontsize=10)
-        _draw_sheet(below[i], images[i], 8)
+        _draw_sheet(below[i], images[i], columns)
     above[0].legend(frameon=False, fontsize="small")
     figure.suptitle(title, fontsize=11)
     return figure
@@ -541,7 +549,6 @@ def _draw_game(axes: Sequence[Axes], history: Sequence[Report]) -> None:
 def _draw_outputs(axis: Axes, history: Sequence[Report]) -> None:
     outputs = {"real, D(x)": [r.d_real for r in history], "generated, D(G(z))": [r.d_fake for r in history]}
     _draw_lines(axis, history, outputs)
-    axis.axhline(0.5, color="0.6", linewidth=0.8)
     axis.set(ylabel="discriminator output", ylim=(0, 1))
 
 

@@ -300,7 +300,7 @@ ELSEWHERE = {
         "7,000": "that of the sample",
         "1.44": "1 / log 2",
     },
-    "02_dcgan": {"746": "measured in notebook 1", "2,352": "48 × 7 × 7 inputs"},
+    "02_dcgan": {"746": "measured in notebook 1", "1,024": "in Radford et al.", "2,352": "48 × 7 × 7 inputs"},
     "02_dcgan_solutions": {"2,352": "48 × 7 × 7 inputs"},
     "03_qcbm_circuit": {"16": "bytes of a complex number", "90": "degrees", "180": "degrees"},
     "05_associative_training": {"130": "the public implementation's angles", "1,500": "a default, tested below"},

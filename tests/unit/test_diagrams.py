@@ -48,5 +48,10 @@ def test_states_are_at_their_place_on_the_bloch_sphere(monkeypatch):
     figure = diagrams.bloch_spheres({name: state for name, (state, _) in STATES.items()}, "Five states")
     assert np.allclose(vectors, [vector for _, vector in STATES.values()])
     assert [axis.get_title() for axis in figure.axes] == list(STATES)
+    turned = [np.array([np.cos(angle / 2), np.sin(angle / 2)]) for angle in np.linspace(0, np.pi / 2, 5)]
+    with_path = diagrams.bloch_spheres({"|+⟩": turned[-1], "|0⟩": [1, 0]}, "A path", {"|+⟩": turned})
+    (path,) = [line for line in with_path.axes[0].lines if line.get_color() == plots.COLORS[1]]
+    assert np.allclose(np.transpose(path.get_data_3d())[[0, -1]], [(0, 0, 1), (0, -1, 0)])  # to the x axis
+    assert not any(line.get_color() == plots.COLORS[1] for line in with_path.axes[1].lines)
     four = diagrams.bloch_spheres({name: state for name, (state, _) in list(STATES.items())[:4]}, "Four states")
     assert len(plots.picture(four, "Four states.").data) < 120_000

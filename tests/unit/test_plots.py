@@ -328,12 +328,22 @@ def test_a_comparison_of_trainings_shows_outputs_and_images_of_each():
     assert [len(axis.lines[0].get_xdata()) for axis in above] == [4, 2]
     sheets = [axis.images[0].get_array() for axis in below]
     assert [sheet.shape for sheet in sheets] == [(60, 240)] * 2 and not np.array_equal(*sheets)
+    narrow = plots.training_comparison({"healthy": HISTORY}, [real_digits()[:4]], "One run", columns=4)
+    assert narrow.axes[1].images[0].get_array().shape == (30, 120)
 
 
 def test_snapshots_name_their_rows():
     axis = FIGURES["snapshots"]().axes[0]
     assert [text.get_text() for text in axis.texts] == ["epoch 0", "bit 0 flipped"]
     assert axis.images[0].get_array().shape == (60, 150)
+    assert not axis.patches
+
+
+def test_snapshots_frame_images():
+    rows = {0: real_digits()[:5], "bit 0 flipped": real_digits()[5:10]}
+    framed = {"bit 0 flipped": [False, True, False, False, True]}
+    patches = plots.snapshots(rows, "Two rows", framed).axes[0].patches
+    assert [patch.get_xy() for patch in patches] == [(30.5, 30.5), (120.5, 30.5)]
 
 
 def test_pixel_values_are_printed_where_they_are():

@@ -9,7 +9,7 @@ from .grading import NUMBER, Hint, a_function, a_number, between, grade, near, n
 
 
 def check_repeats(number: object) -> bool:
-    """Check exercise 1 of notebook 2: the mean number of different codes among 256 samples of 256 equally likely codes.
+    """Check exercise 1 of notebook 2: the mean number of distinct codes in 256 samples of 256 equally likely codes.
 
     Args:
         number: A number.
@@ -75,7 +75,7 @@ def check_smoothing(answer: object) -> bool:
         between(0.3, 0.6, midpoint, "with", "without"),
         Hint(
             lambda a: a["with"] < a["without"],
-            "Use the same seed and epochs for both. What does an undecided D output, with and without smoothing?",
+            "Use the same seed and epochs for both. What does D output at chance level, with and without smoothing?",
         ),
     ]
     praise = "A D that cannot tell the images apart outputs 1/2 without smoothing, and slightly less with it."

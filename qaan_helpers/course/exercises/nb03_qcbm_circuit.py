@@ -43,7 +43,7 @@ def check_parity(circuit: object) -> bool:
         Hint(_is_ready, "Leave out measurements, and give each angle a number."),
         Hint(
             lambda c: max(_correlation(c, pair) for pair in ([0, 1], [0, 2], [1, 2])) <= 1e-6,
-            "Some pair is correlated. A two-qubit gate correlates two bits. What if you couple one of them again?",
+            "Some pair is dependent. A two-qubit gate makes two bits dependent. What if you couple one of them again?",
         ),
         Hint(
             lambda c: _correlation(c, [0, 1, 2]) >= log(2) - 1e-6,
@@ -83,7 +83,7 @@ def check_reach(distances: object) -> bool:
         equals(2, f"After one layer: {hint}", 0),
         equals(4, f"After two layers: {hint}", 1),
     ]
-    return grade(distances, hints, "With each layer, the light cone of each of the two bits grows by one qubit.")
+    return grade(distances, hints, "With each layer, the light cone of a bit grows by one qubit on each side.")
 
 
 def check_fourfold_shots(answer: object) -> bool:
