@@ -110,7 +110,7 @@ def digit_grid(
     for column in range(columns if numbered else 0):
         axis.text(30 * column + 15, -4, f"+{column}", ha="center", va="bottom", size=8)
     for row in range(rows if numbered else 0):
-        axis.text(-4, 30 * row + 15, columns * row, ha="right", va="center", size=8)
+        axis.text(-4, 30 * row + 15, str(columns * row), ha="right", va="center", size=8)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -430,7 +430,7 @@ def budget_curves(
 
     Args:
         named: Maps a method to its columns, such as a DataFrame: "score" and "half_width" of its interval, in nats, and
-            the columns of `budgets`, each of shape (budgets,).
+            the columns of `budgets`, each of shape (budgets,). Points with a budget of NaN are left out.
         title: The figure's title.
         budgets: Maps a column with a budget to the label of its axis. There is one panel for each.
         references: Maps a name to a value of the score, shown as a dotted line.
@@ -449,8 +449,9 @@ def budget_curves(
             axis.axhline(value, color="0.4", linewidth=1, linestyle=":")
             axis.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=9)
         axis.set(xlabel=label, xscale="log", ylim=(0, None))
-    np.atleast_1d(axes)[0].set_ylabel("KL divergence from held-out bits (nats)")
-    figure.legend(*axis.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=len(named))
+    first = np.atleast_1d(axes)[0]
+    first.set_ylabel("KL divergence from held-out bits (nats)")
+    first.legend(frameon=False, loc="lower left", fontsize=9)
     return figure
 
 

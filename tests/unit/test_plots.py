@@ -233,11 +233,10 @@ def test_budget_curves_have_a_panel_per_budget_and_a_line_per_method():
             np.testing.assert_array_equal(lines[name].get_xydata(), np.column_stack([table[column], table["score"]]))
             ends = [segment[:, 1].tolist() for segment in intervals.get_segments()]
             assert ends == [
-                [score - reach, score + reach]
-                for score, reach in zip(table["score"], table["half_width"], strict=True)
+                [score - reach, score + reach] for score, reach in zip(table["score"], table["half_width"], strict=True)
             ]
         assert axis.get_xscale() == "log" and [text.get_text() for text in axis.texts] == ["uniform prior"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(SPENT)
+    assert legend(figure.axes[0]) == list(SPENT)
 
 
 def test_cost_curves_show_every_evaluation_and_the_best_so_far():
