@@ -1,4 +1,4 @@
-"""How much do the fits learn within training? `python fits_in_the_loop.py` adds the missing rows to fits_in_the_loop.csv.
+"""How much do fits learn within training? `python fits_in_the_loop.py` adds the missing rows to fits_in_the_loop.csv.
 
 Two kinds of fits are compared at the defaults of notebook 05: COBYLA alone, and COBYLA followed by steps of Adam, the
 default. A row is an epoch of a training. The fraction that a fit captures is 1 − (prior_cost − bits_entropy) /
