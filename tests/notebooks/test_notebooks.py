@@ -303,8 +303,9 @@ ELSEWHERE = {
     "02_dcgan": {"746": "measured in notebook 1", "1,024": "in Radford et al.", "2,352": "48 × 7 × 7 inputs"},
     "02_dcgan_solutions": {"2,352": "48 × 7 × 7 inputs"},
     "03_qcbm_circuit": {"16": "bytes of a complex number", "90": "degrees", "180": "degrees"},
-    "05_associative_training": {"130": "the public implementation's angles", "1,500": "a default, tested below"},
-    "07_what_the_prior_adds": {"1,500": "a default, tested below"},
+    "04_qcbm_cobyla": {"45": "a default, tested below"},
+    "05_associative_training": {"130": "the public implementation's angles", "188": "a default, tested below"},
+    "07_what_the_prior_adds": {"1,500": "evaluations in its runs, COBYLA's own default"},
 }
 
 
@@ -373,7 +374,7 @@ def test_every_number_in_the_prose_is_in_the_code_or_was_computed(path):
 
 
 def test_the_default_that_the_prose_names():
-    assert qh.QCBMPrior(8).max_evaluations == 1500
+    assert qh.QCBMPrior(8).optimizer == qh.Cobyla(max_evaluations=188 + 45, gradient_steps=45)
 
 
 MAX_WORDS = 2000
