@@ -558,6 +558,7 @@ print(json.dumps({"reports": reports, "state": state, "images": images.flatten()
 """
 
 
+@pytest.mark.slow
 def test_same_seed_same_numbers_in_any_process_and_nearly_so_on_more_threads():
     """What training.py's docstring promises: fit, training and samples, three processes side by side."""
     told = []
