@@ -12,6 +12,7 @@ from ..checks import check_integer, check_positive
 
 REFIT_TRUST_RADIUS = 0.1  # radians: a refit starts near its optimum
 GRADIENT_RATE = 0.05  # learning rate of Adam after COBYLA
+LOWEST = {"max_evaluations": 1, "gradient_steps": 0}  # the options that are integers, with their lowest values
 
 
 class Objective(Protocol):
@@ -44,10 +45,8 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         for option, value in vars(self).items():
-            if option == "gradient_steps":
-                checked: float = check_integer(option, value, 0)
-            else:
-                checked = (check_integer if option == "max_evaluations" else check_positive)(option, value)
+            lowest = LOWEST.get(option)
+            checked = check_positive(option, value) if lowest is None else check_integer(option, value, lowest)
             object.__setattr__(self, option, checked)  # a plain int or float, which JSON can hold
 
     @abstractmethod

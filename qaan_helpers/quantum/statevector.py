@@ -53,7 +53,7 @@ _ROTATIONS: dict[str, list[tuple[str, float, float]]] = {
     "swap": [("XX", 0, _HALF), ("YY", 0, _HALF), ("ZZ", 0, _HALF)],
 }
 SUPPORTED_GATES = ("h", *(name for name in _ROTATIONS if name != "barrier"))
-_PARALLEL_QUBITS = 14
+_PARALLEL_QUBITS = 14  # from here on, operations on a state are long enough for several threads
 _MAX_DIGIT = 5  # bits per factor of a Walsh–Hadamard transform: matrices of at most 32 × 32
 
 
@@ -137,9 +137,7 @@ class StatevectorCircuit:
         self.n_qubits, self.device = circuit.num_qubits, torch.device(device)
         self.parameters = list(circuit.parameters) if parameters is None else list(parameters)
         if unlisted := [parameter.name for parameter in circuit.parameters if parameter not in set(self.parameters)]:
-            raise ValueError(
-                f"parameters must include every parameter of the circuit; got none of {', '.join(unlisted)}"
-            )
+            raise ValueError(f"parameters must include every parameter of the circuit; missing: {', '.join(unlisted)}")
         column = {parameter: number for number, parameter in enumerate(self.parameters)}
         constants: list[float] = []
         entries: list[tuple[int, int, float]] = []  # (gate angle, column, coefficient)
@@ -232,28 +230,25 @@ class StatevectorCircuit:
         Returns:
             Amplitudes, shape (B, 2ⁿ), complex128, and phase factors, shape (levels, B, 2ⁿ), complex128.
         """
-        with self._threads():
-            return self._run(angles)
-
-    def _run(self, angles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        rows, size = len(angles), 1 << self.n_qubits
-        gate_angles = self._constants.repeat(rows, 1)
-        gate_angles.index_add_(1, self._entry_angles, angles[:, self._entry_columns] * self._entry_slopes)
-        spectrum = angles.new_zeros(rows, len(self._levels) * size)
-        spectrum.index_add_(1, self._positions, gate_angles[:, self._numbers])
-        spectrum = spectrum.reshape(rows, -1, size).transpose(0, 1)
-        half_angles = _transform(spectrum, self._signs) * -0.5
-        phases = torch.polar(torch.ones_like(half_angles), half_angles)
-        state = torch.zeros(rows, size, dtype=torch.complex128, device=self.device)
-        state[:, 0] = 1
-        for level, phase, factors in zip(self._levels, phases, self._factors, strict=True):
-            if level.hadamards:
-                state = _hadamards(state, factors)
-            if level.rotations:
-                state = state * phase
-        return state, phases
+        with self._threads():
+            rows, size = len(angles), 1 << self.n_qubits
+            gate_angles = self._constants.repeat(rows, 1)
+            gate_angles.index_add_(1, self._entry_angles, angles[:, self._entry_columns] * self._entry_slopes)
+            spectrum = angles.new_zeros(rows, len(self._levels) * size)
+            spectrum.index_add_(1, self._positions, gate_angles[:, self._numbers])
+            spectrum = spectrum.reshape(rows, -1, size).transpose(0, 1)
+            half_angles = _transform(spectrum, self._signs) * -0.5
+            phases = torch.polar(torch.ones_like(half_angles), half_angles)
+            state = torch.zeros(rows, size, dtype=torch.complex128, device=self.device)
+            state[:, 0] = 1
+            for level, phase, factors in zip(self._levels, phases, self._factors, strict=True):
+                if level.hadamards:
+                    state = _hadamards(state, factors)
+                if level.rotations:
+                    state = state * phase
+            return state, phases
 
     def pull_back(self, state: torch.Tensor, phases: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Return the derivatives of Σ_x weights(x) · p(x) with respect to the angles.
@@ -266,26 +261,23 @@ class StatevectorCircuit:
         Returns:
             Derivatives, shape (B, P).
         """
-        with self._threads():
-            return self._pull_back(state, phases, weights)
-
-    def _pull_back(self, state: torch.Tensor, phases: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         import torch
 
-        both = torch.stack([state, state * weights])  # the state and its adjoint, undone together
-        moments = torch.zeros(phases.shape, dtype=torch.float64, device=self.device)
-        for number in reversed(range(len(self._levels))):
-            level = self._levels[number]
-            if level.rotations:
-                moments[number] = (both[1].conj() * both[0]).imag
-                both = both * phases[number].conj()
-            if level.hadamards and number:
-                both = _hadamards(both, self._factors[number])
-        spectrum = _transform(moments, self._signs).transpose(0, 1).reshape(len(state), -1)
-        by_gate = torch.zeros(len(state), len(self._constants), dtype=torch.float64, device=self.device)
-        by_gate[:, self._numbers] = spectrum[:, self._positions]
-        gradient = torch.zeros(len(state), len(self.parameters), dtype=torch.float64, device=self.device)
-        return gradient.index_add_(1, self._entry_columns, by_gate[:, self._entry_angles] * self._entry_slopes)
+        with self._threads():
+            both = torch.stack([state, state * weights])  # the state and its adjoint, undone together
+            moments = torch.zeros(phases.shape, dtype=torch.float64, device=self.device)
+            for number in reversed(range(len(self._levels))):
+                level = self._levels[number]
+                if level.rotations:
+                    moments[number] = (both[1].conj() * both[0]).imag
+                    both = both * phases[number].conj()
+                if level.hadamards and number:
+                    both = _hadamards(both, self._factors[number])
+            spectrum = _transform(moments, self._signs).transpose(0, 1).reshape(len(state), -1)
+            by_gate = torch.zeros(len(state), len(self._constants), dtype=torch.float64, device=self.device)
+            by_gate[:, self._numbers] = spectrum[:, self._positions]
+            gradient = torch.zeros(len(state), len(self.parameters), dtype=torch.float64, device=self.device)
+            return gradient.index_add_(1, self._entry_columns, by_gate[:, self._entry_angles] * self._entry_slopes)
 
     @contextmanager
     def _threads(self) -> Iterator[None]:
