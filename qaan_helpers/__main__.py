@@ -91,7 +91,7 @@ def _warn_of_shots(prior: "Prior") -> None:
 
     circuit = circuit_prior(prior)
     if isinstance(circuit, QCBMPrior) and circuit.qcbm.execution.shots and circuit.optimizer.name == "cobyla":
-        print("COBYLA learns little from shots (notebook 08); --optimizer spsa learns more.", file=sys.stderr)
+        print("COBYLA learns little from shots (notebook 09); --optimizer spsa learns more.", file=sys.stderr)
 
 
 def _execution(options: argparse.Namespace) -> "Execution | None":

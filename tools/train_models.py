@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 import qaan_helpers as qh
 
-BEST = {"latent_noise": 0.2, "ema_decay": 0.995}  # best on full MNIST, by notebook 7's search
+BEST = {"latent_noise": 0.2, "ema_decay": 0.995}  # best on full MNIST, by notebook 8's search
 MODELS = {  # digits, where from, epochs, batch size, prior, settings other than the defaults
     "qcbm_379_sample": ((3, 7, 9), "sample", 50, 64, qh.QCBMPrior(8), {}),
     "qcbm_379": ((3, 7, 9), "full", 30, 32, qh.QCBMPrior(8), BEST),

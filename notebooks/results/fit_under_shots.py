@@ -3,7 +3,7 @@
 Every row may spend the same number of shots, on many noisy evaluations of the cost or on few precise ones (COBYLA may
 stop earlier). It is scored by the exact distribution at the angles that the fit returned. The bits come from a
 discriminator after eight epochs on the bundled digits 3, 7 and 9 whose hidden layer learns at the full rate, because
-such bits have a larger total correlation. Notebook 08 shows the results. It takes about twenty minutes on two cores.
+such bits have a larger total correlation. Notebook 09 shows the results. It takes about twenty minutes on two cores.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""What real digits score, for notebook 7: `QAAN_DATA=ROOT python references.py` writes references.csv from MNIST."""
+"""What real digits score, for notebook 8: `QAAN_DATA=ROOT python references.py` writes references.csv from MNIST."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""A pytest plugin that puts a fault of notebook 10 into the package while the test runs that should detect it.
+"""A pytest plugin that puts a fault of notebook 11 into the package while the test runs that should detect it.
 
 `python -m pytest -p break_it FILE::TEST …` with this folder on the path: each test must then fail (test_break_it.py).
 """
@@ -65,7 +65,7 @@ def sorted_shots(patch):
     patch.setattr(qh.QCBMPrior, "sample", in_order)
 
 
-# Fault, as notebook 10 names it: how to put it in, and the test that must fail then, which the notebook names.
+# Fault, as notebook 11 names it: how to put it in, and the test that must fail then, which the notebook names.
 FAULTS = {
     "reversed bits": (
         reversed_bits,

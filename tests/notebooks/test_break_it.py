@@ -1,4 +1,4 @@
-"""The tests that notebook 10 names as guards: each exists, and fails when its fault is in the package."""
+"""The tests that notebook 11 names as guards: each exists, and fails when its fault is in the package."""
 
 import ast
 import json
@@ -13,11 +13,11 @@ import pytest
 from break_it import FAULTS
 
 import qaan_helpers as qh
-from qaan_helpers.course.exercises import nb10_break_it
+from qaan_helpers.course.exercises import nb11_break_it
 
 HERE = Path(__file__).resolve().parent
 TESTS = HERE.parent / "unit"
-NOTEBOOK = HERE.parents[1] / "notebooks" / "10_break_it.ipynb"
+NOTEBOOK = HERE.parents[1] / "notebooks" / "11_break_it.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_one_line_switches_each_fault_on(code):
 
 
 def test_patients_have_those_faults():
-    assert set(nb10_break_it.FAULTS) - {"none"} == set(FAULTS) - {"over-strong discriminator"}
+    assert set(nb11_break_it.FAULTS) - {"none"} == set(FAULTS) - {"over-strong discriminator"}
 
 
 @pytest.fixture(scope="module")
@@ -100,21 +100,21 @@ def detected(patient, images):
     return [fault for fault, is_shown in shows.items() if is_shown]
 
 
-@pytest.mark.parametrize("fault", nb10_break_it.FAULTS)
+@pytest.mark.parametrize("fault", nb11_break_it.FAULTS)
 def test_a_patient_has_its_fault_and_no_other(fault, healthy):
     gan, fit, bits, images = healthy
-    patient = nb10_break_it.Patient(fault, gan, fit, bits)
+    patient = nb11_break_it.Patient(fault, gan, fit, bits)
     assert detected(patient, images) == ([] if fault == "none" else [fault])
 
 
 def test_four_patients_one_of_them_healthy(healthy):
     gan, fit, bits, _ = healthy
-    assert list(nb10_break_it.patients(gan, fit, bits)) == list("ABCD")
-    assert "none" in nb10_break_it._faults().values()
+    assert list(nb11_break_it.patients(gan, fit, bits)) == list("ABCD")
+    assert "none" in nb11_break_it._faults().values()
 
 
 def test_a_patient_without_a_circuit_is_refused(healthy):
     _, fit, bits, _ = healthy
     gan = qh.QAAN(qh.UniformPrior(4), device="cpu", seed=0)
     with pytest.raises(ValueError, match="gan must have a circuit as its prior, as QCBMPrior has; got UniformPrior"):
-        nb10_break_it.patients(gan, fit, bits)
+        nb11_break_it.patients(gan, fit, bits)

@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import qaan_helpers as qh
 from qaan_helpers import qcbm_ansatz
 from qaan_helpers.course import exercises
-from qaan_helpers.course.exercises import grading, nb10_break_it
+from qaan_helpers.course.exercises import grading, nb11_break_it
 from qaan_helpers.evaluation import sweep
 from qaan_helpers.evaluation.metrics import classify
 from qaan_helpers.lab.widgets import one_line
@@ -496,11 +496,11 @@ CASES = {
         [" 3", "middle", "half"],
     ),
     "check_diagnoses": (
-        [nb10_break_it._faults()],
+        [nb11_break_it._faults()],
         [
             ({"A": "none"}, "dictionary"),
             (dict.fromkeys("ABCD", "bad luck"), "A: Answer with one of"),
-            (nb10_break_it._faults() | {"B": "collapsed prior"}, "^Not yet. Look at B again"),
+            (nb11_break_it._faults() | {"B": "collapsed prior"}, "^Not yet. Look at B again"),
             (dict.fromkeys("ABCD", "sorted shots"), "A and B and C and D"),
         ],
         [],

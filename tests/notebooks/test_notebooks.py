@@ -52,7 +52,7 @@ def measured(path):
 
 def test_those_that_are_written_are_there():
     names = ["00_play", "01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"]
-    names += ["06_multi_basis", "07_what_the_prior_adds", "08_noise_and_hardware", "09_scaling_out", "10_break_it"]
+    names += ["07_multi_basis", "08_what_the_prior_adds", "09_noise_and_hardware", "10_scaling_out", "11_break_it"]
     assert [path.stem for path in NOTEBOOKS] == names
 
 
@@ -305,7 +305,7 @@ ELSEWHERE = {
     "03_qcbm_circuit": {"16": "bytes of a complex number", "90": "degrees", "180": "degrees"},
     "04_qcbm_cobyla": {"45": "a default, tested below"},
     "05_associative_training": {"130": "the public implementation's angles", "188": "a default, tested below"},
-    "07_what_the_prior_adds": {"1,500": "evaluations in its runs, COBYLA's own default"},
+    "08_what_the_prior_adds": {"1,500": "evaluations in its runs, COBYLA's own default"},
 }
 
 

@@ -1,4 +1,4 @@
-"""The stored rows behind notebooks 5 and 7: all runs of their plans, each once, from committed code."""
+"""The stored rows behind notebooks 5 and 8: all runs of their plans, each once, from committed code."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Checks of notebook 10's exercises: faults and how to find them, and the runs with hidden faults to diagnose."""
+"""Checks of notebook 11's exercises: faults and how to find them, and the runs with hidden faults to diagnose."""
 
 import functools
 from collections.abc import Callable
@@ -22,7 +22,7 @@ PATIENTS = "ABCD"
 
 
 def check_blind_qubit(qubit: object) -> bool:
-    """Check exercise 1 of notebook 10: the qubit that is no test of reversed bits.
+    """Check exercise 1 of notebook 11: the qubit that is no test of reversed bits.
 
     Args:
         qubit: The index of one of seven qubits, counted from 0.
@@ -39,7 +39,7 @@ def check_blind_qubit(qubit: object) -> bool:
 
 
 class Patient:
-    """A run with one of the faults of notebook 10, or none.
+    """A run with one of the faults of notebook 11, or none.
 
     Args:
         fault: One of `FAULTS`.
@@ -138,7 +138,7 @@ def _faults() -> dict[str, str]:
 
 
 def patients(gan: QAAN, fit: FitResult, bits: np.ndarray) -> dict[str, Patient]:
-    """Make the four patients of exercise 2 of notebook 10.
+    """Make the four patients of exercise 2 of notebook 11.
 
     Args:
         gan: A healthy QAAN whose prior is a circuit.
@@ -155,7 +155,7 @@ def patients(gan: QAAN, fit: FitResult, bits: np.ndarray) -> dict[str, Patient]:
 
 
 def check_diagnoses(answer: object) -> bool:
-    """Check exercise 2 of notebook 10: the faults of four patients.
+    """Check exercise 2 of notebook 11: the faults of four patients.
 
     Args:
         answer: A dictionary {patient: fault} with the patients "A" to "D" and the faults in `FAULTS`.
@@ -176,7 +176,7 @@ def check_diagnoses(answer: object) -> bool:
 
 
 def check_repair(function: object) -> bool:
-    """Check exercise 3 of notebook 10: shots in two bases, each of them sorted.
+    """Check exercise 3 of notebook 11: shots in two bases, each of them sorted.
 
     Args:
         function: A function of bits, shape (N, 2n), the first n columns from one basis and the others from another. It
@@ -215,7 +215,7 @@ def check_repair(function: object) -> bool:
 
 
 def check_collapse(answer: object) -> bool:
-    """Check exercise 4 of notebook 10: a circuit fitted to a single row.
+    """Check exercise 4 of notebook 11: a circuit fitted to a single row.
 
     Args:
         answer: A dictionary. "cost" is the lowest cost of the fit, "circuit" the entropy of the circuit's distribution

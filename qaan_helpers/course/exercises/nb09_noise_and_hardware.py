@@ -1,4 +1,4 @@
-"""Checks of notebook 8's exercises: noise and hardware."""
+"""Checks of notebook 9's exercises: noise and hardware."""
 
 from math import inf
 
@@ -6,7 +6,7 @@ from .grading import NUMBER, PAIR, WORD, Hint, between, equals, grade, needs_key
 
 
 def check_five_times_worse(answer: object) -> bool:
-    """Check exercise 1 of notebook 8: an ion trap with five times the two-qubit errors.
+    """Check exercise 1 of notebook 9: an ion trap with five times the two-qubit errors.
 
     Args:
         answer: A dictionary. "faulty" is the fraction of shots with at least one fault in a two-qubit gate, "kl" the KL
@@ -28,7 +28,7 @@ def check_five_times_worse(answer: object) -> bool:
 
 
 def check_near_the_end(answer: object) -> bool:
-    """Check exercise 2 of notebook 8: three optimizers that start close to a minimum.
+    """Check exercise 2 of notebook 9: three optimizers that start close to a minimum.
 
     Args:
         answer: A dictionary. "cobyla", "spsa" and "small spsa" are the KL divergences in nats at the end, "lowest" is
@@ -51,7 +51,7 @@ def check_near_the_end(answer: object) -> bool:
 
 
 def check_readout_undone(answer: object) -> bool:
-    """Check exercise 3 of notebook 8: correction of readout errors.
+    """Check exercise 3 of notebook 9: correction of readout errors.
 
     Args:
         answer: A dictionary. "readout" and "all" are the KL divergences (before, after) to the exact distribution in

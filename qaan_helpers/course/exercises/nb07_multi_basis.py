@@ -1,4 +1,4 @@
-"""Checks of notebook 6's exercises: one circuit measured in two bases."""
+"""Checks of notebook 7's exercises: one circuit measured in two bases."""
 
 from math import log
 
@@ -10,7 +10,7 @@ N_BITS = 16
 
 
 def check_other_turn(answer: object) -> bool:
-    """Check exercise 1 of notebook 6: four states of one qubit after RY(π/2).
+    """Check exercise 1 of notebook 7: four states of one qubit after RY(π/2).
 
     Args:
         answer: A dictionary {state: p(1)} with the states "|+⟩", "|+i⟩", "|−⟩" and "|−i⟩".
@@ -35,7 +35,7 @@ def check_other_turn(answer: object) -> bool:
 
 
 def check_better_cut(answer: object) -> bool:
-    """Check exercise 2 of notebook 6: a cut of 16 bits into halves with little mutual information.
+    """Check exercise 2 of notebook 7: a cut of 16 bits into halves with little mutual information.
 
     Args:
         answer: The RBM's probabilities, shape (65536,), the eight columns of one half, and the mutual information of
@@ -89,7 +89,7 @@ def _low_quantile(p: np.ndarray) -> float:
 
 
 def check_turn_starts(answer: object) -> bool:
-    """Check exercise 3 of notebook 6: where the trainable angles of the second basis start.
+    """Check exercise 3 of notebook 7: where the trainable angles of the second basis start.
 
     Args:
         answer: A dictionary. "near 0" and "π/2" are the costs of the held-out rows in nats, three seeds for each start;

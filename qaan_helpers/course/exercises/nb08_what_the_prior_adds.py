@@ -1,4 +1,4 @@
-"""Checks of notebook 7's exercises: what the prior adds to the generated digits."""
+"""Checks of notebook 8's exercises: what the prior adds to the generated digits."""
 
 from math import inf
 
@@ -11,7 +11,7 @@ WORDS = ("better", "worse", "tie")
 
 
 def check_one_of_eight(chance: object) -> bool:
-    """Check exercise 1 of notebook 7: eight independent 95% intervals.
+    """Check exercise 1 of notebook 8: eight independent 95% intervals.
 
     Args:
         chance: The probability that at least one of them does not contain its true value.
@@ -32,7 +32,7 @@ def check_one_of_eight(chance: object) -> bool:
 
 
 def check_other_score(answer: object) -> bool:
-    """Check exercise 2 of notebook 7: all comparisons of arms by the kernel distance.
+    """Check exercise 2 of notebook 8: all comparisons of arms by the kernel distance.
 
     Args:
         answer: The rows of the sweep, and a dictionary {arm: "better", "worse" or "tie"} of all arms that have a
@@ -71,7 +71,7 @@ def _conclusions(rows: list[comparison.Row]) -> dict[str, str]:
 
 
 def check_seeds_needed(answer: object) -> bool:
-    """Check exercise 3 of notebook 7: the number of seeds for a given precision.
+    """Check exercise 3 of notebook 8: the number of seeds for a given precision.
 
     Args:
         answer: The paired differences of one arm, shape (seeds,), and the number of seeds with which a 95% interval of

@@ -1,4 +1,4 @@
-"""Checks of notebook 9's exercises: many runs, and more qubits."""
+"""Checks of notebook 10's exercises: many runs, and more qubits."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from .grading import NUMBER, Hint, a_whole_number, equals, grade, needs_keys, no
 
 
 def check_laptop_qubits(qubits: object) -> bool:
-    """Check exercise 1 of notebook 9: how many qubits fit into 16 GiB.
+    """Check exercise 1 of notebook 10: how many qubits fit into 16 GiB.
 
     Args:
         qubits: The number of qubits if a simulator needs three times the memory of the amplitudes.
@@ -24,7 +24,7 @@ def check_laptop_qubits(qubits: object) -> bool:
 
 
 def check_new_arm(answer: object) -> bool:
-    """Check exercise 2 of notebook 9: a new arm in a plan that has been run.
+    """Check exercise 2 of notebook 10: a new arm in a plan that has been run.
 
     Args:
         answer: How many runs the new arm takes, and what `run_plan` returned: (number, results).
@@ -53,7 +53,7 @@ def _kinds(results: list[dict[str, Any]]) -> set[str]:
 
 
 def check_interrupted(answer: object) -> bool:
-    """Check exercise 3 of notebook 9: an interrupted sweep.
+    """Check exercise 3 of notebook 10: an interrupted sweep.
 
     Args:
         answer: A dictionary of whole numbers. "all" is the number of runs in the plan, "kept" that of the results after
