@@ -22,11 +22,14 @@ from .evaluation.metrics import frechet_distance as frechet_distance
 from .evaluation.metrics import inception_score as inception_score
 from .evaluation.metrics import kernel_distance as kernel_distance
 from .evaluation.metrics import nearest_distance as nearest_distance
+from .evaluation.metrics import recall_accuracy as recall_accuracy
 from .gan.model import QAAN as QAAN
 from .gan.model import Report as Report
-from .gan.model import Settings as Settings
 from .gan.networks import Discriminator as Discriminator
+from .gan.networks import Encoder as Encoder
 from .gan.networks import Generator as Generator
+from .gan.settings import EncoderSettings as EncoderSettings
+from .gan.settings import Settings as Settings
 from .gan.storage import bundled as bundled
 from .gan.training import train as train
 from .mnist import Digits as Digits

@@ -51,7 +51,7 @@ def _train(options: argparse.Namespace) -> None:
             raise ValueError(f"{options.out} has a run on digits {learned}; choose another --out for other digits")
         print(f"{options.out} has {gan.epoch} epochs of a run, which continues with its original settings.")
     else:
-        gan = QAAN(_new_prior(options), options.device, options.seed)
+        gan = QAAN(_new_prior(options), options.device, options.seed, options.objective)
     digits = load_mnist(_wanted(options, gan), "train", options.source, options.root)
     _warn_of_shots(gan.prior)
     saved = f"the last complete epoch is saved in {options.out}; the same command continues from there"
@@ -146,16 +146,20 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from .evaluation.metrics import class_coverage, frechet_distance, inception_score
+    from .evaluation.metrics import class_coverage, classify, frechet_distance, inception_score, recall_accuracy
     from .gan.model import QAAN
     from .mnist import load_mnist
 
     gan = QAAN.load(_folder(options.run), execution=_execution(options))
-    real = load_mnist(_wanted(options, gan), "test", options.source, options.root).images
+    test = load_mnist(_wanted(options, gan), "test", options.source, options.root)
+    real = test.images
     images = gan.sample(options.n)
     print(f"{'':22}{'generated':>10}{'real':>8}")
     print(f"{'Inception Score':22}{inception_score(images):10.3f}{inception_score(real):8.3f}")
     print(f"{'Fréchet distance':22}{frechet_distance(images, real):10.2f}{'—':>8}")
+    if gan.thresholds is not None:
+        recognized = (classify(real)[0] == test.labels).float().mean()
+        print(f"{'labeled correctly':22}{recall_accuracy(gan, test):10.1%}{recognized:8.1%}  (recalls of real digits)")
     coverage, real_coverage = class_coverage(images), class_coverage(real)
     for digit, fraction in coverage.items():
         if max(fraction, real_coverage[digit]) >= 0.005:
@@ -179,7 +183,12 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m qaan_helpers", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="train | sample | evaluate | sweep")
+    _add_train(commands)
+    _add_others(commands)
+    return parser
 
+
+def _add_train(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     train = commands.add_parser("train", help="train, save each epoch, continue a saved run", formatter_class=_Help)
     train.set_defaults(command=_train, saved="nothing is saved yet")
     _data_options(train)
@@ -200,10 +209,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--evaluations", type=int, help="of the cost in the first fit; default: the optimizer's")
     train.add_argument("--refit-evaluations", type=int, help="of the cost in later fits; default: the optimizer's")
+    train.add_argument(
+        "--objective",
+        choices=("associative", "tied", "reconstruction"),
+        default="associative",
+        help="what ties bits and images; see help(qaan_helpers.QAAN)",
+    )
     train.add_argument("--on-collapse", choices=("warn", "stop"), default="warn", help="if the training collapses")
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run")
     train.add_argument("--seed", type=int, default=0, help="of everything random")
 
+
+def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     sample = commands.add_parser("sample", help="generate digits with a saved run", formatter_class=_Help)
     sample.set_defaults(command=_sample, saved="nothing was changed")
     _execution_options(sample)
@@ -224,7 +241,6 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--out", type=Path, default=Path("results"), help="folder of the results; they are kept")
     sweep.add_argument("--scheduler", help="of a Dask cluster, such as tcp://10.0.0.1:8786; default: start one here")
     sweep.add_argument("--workers", type=int, help="processes of the cluster here; default: one per core")
-    return parser
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:

@@ -9,12 +9,15 @@ import warnings
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ..mnist import check_images
+from ..mnist import Digits, check_images
+
+if TYPE_CHECKING:
+    from ..gan.model import QAAN
 
 WEIGHTS = Path(__file__).parents[1] / "data" / "digit_classifier.safetensors"
 
@@ -248,6 +251,27 @@ def class_balance(images: torch.Tensor, digits: Iterable[int] = (3, 7, 9)) -> fl
     fractions = torch.tensor([coverage[digit] for digit in wanted], dtype=torch.float64)
     entropy = torch.special.entr(fractions / fractions.sum().clamp(min=1e-12)).sum()
     return (entropy / math.log(len(wanted))).item()
+
+
+def recall_accuracy(gan: "QAAN", digits: Digits) -> float:
+    """Compute the fraction of images whose recall the classifier assigns to the digit that the image shows.
+
+    The recall of an image is what the generator makes of its bits. Guessing gives about one in the number of digits.
+
+    Args:
+        gan: A trained QAAN.
+        digits: Real images with their labels, usually test images.
+
+    Returns:
+        The fraction, from 0 to 1.
+
+    Raises:
+        ValueError: If `digits` is no `Digits`, or the QAAN is not trained.
+    """
+    if not isinstance(digits, Digits):
+        raise ValueError(f"digits must be Digits, as from load_mnist(split='test'); got {type(digits).__name__}")
+    recalled, _ = classify(gan.recall(digits.images))
+    return (recalled == digits.labels.cpu()).float().mean().item()
 
 
 def distinct_images(images: torch.Tensor) -> float:

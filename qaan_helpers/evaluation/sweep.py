@@ -10,6 +10,7 @@
     batch_size = 64
     n_images = 2000             # generated for each score
     device = "cpu"              # or "cuda", or "auto"
+    objective = "associative"   # or "tied", or "reconstruction"
 
     [settings]                  # settings of every QAAN, by name
     learning_rate = 5e-4
@@ -20,6 +21,7 @@
     [arms."circuit without entanglement"]
     prior = { kind = "qcbm", n_qubits = 8, entanglement = "none" }
     settings = { refresh = 2 }  # settings of this arm, which override those of all arms
+    objective = "associative"   # of this arm
 
 Every finished run is saved at once, as a JSON file and as one row per score in `table.csv`. The same command again
 runs what is missing: interrupted, failed or damaged runs, and those that changed in the plan. A run is identified by
@@ -52,7 +54,8 @@ from ..bits import from_index
 from ..checks import check_integer
 from ..gan import storage
 from ..gan.health import TrainingWarning
-from ..gan.model import QAAN, Settings
+from ..gan.model import QAAN
+from ..gan.settings import OBJECTIVES, Objective, check_settings
 from ..gan.state import preserved
 from ..gan.training import train
 from ..mnist import Digits, Source, Split, load_mnist
@@ -83,11 +86,13 @@ Wanted = Annotated[list[Annotated[int, Field(ge=0, le=9)]], Field(min_length=1),
 
 
 class _Arm(BaseModel, strict=True, extra="forbid"):
+    objective: Objective | None = Field(None, description=f"one of {', '.join(map(repr, OBJECTIVES))}")
     prior: dict[str, Any] = Field(description="a table such as { kind = 'uniform', latent_dim = 8 }")
     settings: dict[str, Any] = Field({}, description="a table of settings, such as { refresh = 2 }")
 
 
 class _Plan(BaseModel, strict=True, extra="forbid"):
+    objective: Objective = Field("associative", description=f"one of {', '.join(map(repr, OBJECTIVES))}")
     digits: Wanted = Field([3, 7, 9], description="a non-empty list of integers in 0–9, such as [3, 7, 9]")
     batch_size: int = Field(64, ge=1, description="an integer ≥ 1")
     n_images: int = Field(2000, ge=2, description="an integer ≥ 2")
@@ -131,11 +136,10 @@ def read_plan(path: str | Path) -> dict[str, Run]:
         raise ValueError(f"{path} is not a TOML file: {error}") from error
     try:
         plan = validated(_Plan, content)
-        validated(Settings, plan.settings, "settings")
-        arms = {name: _check_arm(name, table, plan.settings) for name, table in plan.arms.items()}
+        arms = {name: _check_arm(name, table, plan) for name, table in plan.arms.items()}
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    shared = plan.model_dump(exclude={"seeds", "settings", "arms"}, exclude_none=True)
+    shared = plan.model_dump(exclude={"seeds", "settings", "arms", "objective"}, exclude_none=True)
     runs = [{"arm": name, "seed": seed, **arms[name], **shared} for seed in plan.seeds for name in arms]
     return {_name(run): run for run in runs}
 
@@ -158,7 +162,7 @@ def run_one(run: Run) -> Result:
     score_at = {math.ceil(at / per_epoch) for at in run["score_at"]}
     epochs = math.ceil(run[unit] / per_epoch)
     prior = make_prior({**run["prior"], "seed": run["seed"]})
-    gan = QAAN(prior, run["device"], run["seed"], **run["settings"])
+    gan = QAAN(prior, run["device"], run["seed"], run.get("objective", "associative"), **run["settings"])
     circuit = circuit_prior(prior)
     scores, n_circuits = [], 0
     with warnings.catch_warnings(record=True) as caught:
@@ -244,11 +248,13 @@ def revision() -> str | None:
     return output.stdout.strip() or None
 
 
-def _check_arm(name: str, table: object, shared_settings: dict[str, Any]) -> Run:
+def _check_arm(name: str, table: object, plan: _Plan) -> Run:
     """Construct an arm's prior and settings once, and return their descriptions."""
     path = f"arms.{name}" if re.fullmatch("[A-Za-z0-9_-]+", name) else f'arms."{name}"'
     arm = validated(_Arm, table, path)
-    validated(Settings, arm.settings, f"{path}.settings")
+    objective = arm.objective or plan.objective
+    check_settings(objective, plan.settings, "settings")
+    check_settings(objective, arm.settings, f"{path}.settings")
     if "seed" in arm.prior:
         raise ValueError(f"{path}.prior.seed is not a known name; leave it out, the seeds of the plan are used")
     try:
@@ -256,7 +262,8 @@ def _check_arm(name: str, table: object, shared_settings: dict[str, Any]) -> Run
     except (ValueError, TypeError, KeyError) as error:
         missing = " is missing" if isinstance(error, KeyError) else ""
         raise ValueError(f"{path}.prior: {error}{missing}") from error
-    return {"prior": arm.prior, "settings": shared_settings | arm.settings}
+    run: Run = {"prior": arm.prior, "settings": plan.settings | arm.settings}
+    return run if objective == "associative" else {"objective": objective, **run}  # older runs have no objective
 
 
 def _name(run: Run) -> str:
@@ -300,6 +307,8 @@ def _scores(gan: QAAN, digits: Digits, test: Digits, run: Run) -> dict[str, floa
         "rarest_digit": min(wanted),
         "distinct_images": metrics.distinct_images(images),
         "nearest_distance": metrics.nearest_distance(images, digits.images).mean().item(),
+        "recall_accuracy": metrics.recall_accuracy(gan, test),
+        "reconstruction_distance": metrics.frechet_distance(gan.recall(test.images), test.images),
         **of_prior,
     }
 
@@ -307,7 +316,7 @@ def _scores(gan: QAAN, digits: Digits, test: Digits, run: Run) -> dict[str, floa
 def _prior_scores(gan: QAAN, test: Digits, seed: int) -> dict[str, float | None]:
     """In nats: the KL divergence from the bits of test digits to the prior, and the prior's own entropies.
 
-    The bits are those of the current discriminator, which has been trained further since the prior's last fit.
+    The bits are those of the current networks, which may have been trained further since the prior's last fit.
     """
     names = "held_out_kl", "held_out_kl_bias", "prior_entropy", "prior_correlation"
     n_bits = gan.prior.latent_dim
@@ -376,7 +385,8 @@ def _write_table(path: Path, runs: dict[str, Run], results: dict[str, Result]) -
             rows += [{"arm": run["arm"], "seed": run["seed"], **scores, **rest} for scores in result["scores"]]
     text = io.StringIO()
     if rows:
-        table = csv.DictWriter(text, rows[0], lineterminator="\n")
+        columns = dict.fromkeys(name for row in rows for name in row)  # results of older versions have fewer
+        table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
     storage.write_atomically(path, text.getvalue().encode())

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from ..bits import entropy
+from .settings import AnySettings, EncoderSettings, Settings
 
 if TYPE_CHECKING:
-    from .model import Report, Settings
+    from .model import Report
 
 MIN_SAMPLES = 32  # images or codes; with fewer, nothing is diagnosed
 MIN_TRAINING = 0.15  # learning_rate × steps, before which every generator's images are alike: 300 steps at 5e-4
@@ -45,7 +46,7 @@ def image_variance(images: torch.Tensor) -> float:
 
 def diagnose(
     history: "Sequence[Report]",
-    settings: "Settings",
+    settings: AnySettings,
     steps: int,
     codes: np.ndarray,
     images: torch.Tensor,
@@ -69,12 +70,15 @@ def diagnose(
         "collapsed prior": _collapsed_prior(history[-1], settings, codes),
         "saturated discriminator": _saturated(history[-EPOCHS:], settings),
     }
-    if not problems["collapsed prior"]:  # which covers this case
-        problems["uninformative discriminator"] = _uninformative(history[-1], codes)
+    if isinstance(settings, EncoderSettings) and settings.learning_rate * steps < MIN_TRAINING:
+        problems["collapsed prior"] = None  # the running means that center the encoder's units are still initial ones
+    elif not problems["collapsed prior"]:  # which covers this case
+        name = "encoder" if isinstance(settings, EncoderSettings) else "discriminator"
+        problems[f"uninformative {name}"] = _uninformative(history[-1], settings, codes)
     return {name: problem for name, problem in problems.items() if problem}
 
 
-def diagnose_divergence(report: "Report", settings: "Settings") -> dict[str, str]:
+def diagnose_divergence(report: "Report", settings: AnySettings) -> dict[str, str]:
     """Describe an epoch that ended with NaN or infinity in a loss or a weight.
 
     Args:
@@ -91,7 +95,7 @@ def diagnose_divergence(report: "Report", settings: "Settings") -> dict[str, str
     }
 
 
-def _collapsed(settings: "Settings", steps: int, images: torch.Tensor, real_variance: float) -> str | None:
+def _collapsed(settings: AnySettings, steps: int, images: torch.Tensor, real_variance: float) -> str | None:
     trained = settings.learning_rate * steps >= MIN_TRAINING and steps * (1 - settings.ema_decay) >= EMA_WINDOWS
     variance = image_variance(images)
     if not trained or len(images) < MIN_SAMPLES or not variance < COLLAPSED * real_variance:
@@ -102,14 +106,14 @@ def _collapsed(settings: "Settings", steps: int, images: torch.Tensor, real_vari
     )
 
 
-def _collapsed_prior(report: "Report", settings: "Settings", codes: np.ndarray) -> str | None:
+def _collapsed_prior(report: "Report", settings: AnySettings, codes: np.ndarray) -> str | None:
     maximum, measured = _max_entropy(codes), entropy(codes)
     if len(codes) < MIN_SAMPLES or measured >= LOW_ENTROPY * maximum:
         return None
     problem = f"the prior generates almost a single code ({measured:.2f} of {maximum:.2f} nats of entropy). "
     if not report.bits_entropy < LOW_ENTROPY * maximum:
         return f"{problem}The bits that it is fitted to vary more: allow more evaluations, or use another optimizer"
-    if settings.binarization != "median":
+    if isinstance(settings, Settings) and settings.binarization != "median":
         return f"{problem}So do the bits of real images: binarization='median' balances each bit"
     return f"{problem}So do the bits of real images: start again with a smaller learning_rate"
 
@@ -119,17 +123,18 @@ def _max_entropy(codes: np.ndarray) -> float:
     return min(codes.shape[1] * math.log(2), math.log(len(codes)))
 
 
-def _uninformative(report: "Report", codes: np.ndarray) -> str | None:
+def _uninformative(report: "Report", settings: AnySettings, codes: np.ndarray) -> str | None:
     maximum = _max_entropy(codes)
     if not report.bits_entropy < LOW_ENTROPY * maximum:  # also if NaN, when nothing was fitted
         return None
+    layer = "the encoder's code" if isinstance(settings, EncoderSettings) else "the discriminator's hidden layer"
     return (
-        f"the discriminator's hidden layer is nearly the same for every real image ({report.bits_entropy:.2f} of "
+        f"{layer} is nearly the same for every real image ({report.bits_entropy:.2f} of "
         f"{maximum:.2f} nats of entropy). It rarely recovers: start again with a smaller learning_rate or another seed"
     )
 
 
-def _saturated(reports: "Sequence[Report]", settings: "Settings") -> str | None:
+def _saturated(reports: "Sequence[Report]", settings: AnySettings) -> str | None:
     possible = 1 - settings.label_smoothing
     if len(reports) < EPOCHS or not all(r.d_real - r.d_fake > SATURATED * possible for r in reports):
         return None

@@ -1,32 +1,33 @@
 """The associative adversarial network: two networks, their optimizers, and the prior between them."""
 
 import copy
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..bits import binarize
+from ..bits import binarize, check_bits
 from ..checks import check_integer
 from ..mnist import check_images
 from ..priors import PersistentPrior, Prior, UniformPrior, check_persistent, make_prior
-from ..validation import validated
 from . import storage
-from .networks import Discriminator, Generator
+from .networks import Discriminator, Encoder, Generator
+from .settings import EncoderSettings, Settings, SettingsOptions, check_settings
 from .state import CheckpointError, preserved
 
 if TYPE_CHECKING:
     from ..quantum.execution import Execution
 
 MAX_IMAGES = 10**6  # per call of sample: three GB
+DISCRIMINATOR_UNITS = 32  # of the hidden layer, if an encoder provides the bits in its place
 CHUNK = 250  # images that pass a network together outside training; more take memory and no less time
 
 
@@ -45,6 +46,7 @@ class Report:
         bits_correlation: Total correlation of the bits in nats: what the best product prior costs above the entropy.
         seconds: Duration of the epoch.
         prior_seconds: Duration of the fit within it.
+        reconstruction_loss: Mean squared error per pixel of the reconstructions; NaN if the objective has none.
     """
 
     epoch: int
@@ -57,63 +59,20 @@ class Report:
     bits_correlation: float
     seconds: float
     prior_seconds: float
-
-
-class Settings(BaseModel):
-    """How a QAAN trains. Notebook 05 shows how the defaults were chosen.
-
-    A unit of the hidden layer sums 2,352 inputs. If all weights move at the full learning rate, it soon saturates at
-    −1 or +1, so this layer learns at `hidden_lr_factor` times the rate. Rates in inverse proportion to the number of
-    inputs (Yang et al., arXiv:2203.03466, Table 3) would be a quarter of the previous layer's. At half, the images are
-    as good and the bits stay more correlated.
-
-    Args:
-        learning_rate: Learning rate of both Adam optimizers (β₁ = 0.5).
-        hidden_lr_factor: Learning rate of the discriminator's hidden layer, as a fraction of `learning_rate`.
-        label_smoothing: Real images have the target 1 − label_smoothing.
-        warm_up: Number of epochs with a uniform prior at the start.
-        refresh: The prior is fitted every `refresh` epochs.
-        binarization: How activations become bits, as in `binarize`.
-        fit_samples: Maximum number of images whose bits the prior is fitted to.
-        fit_to: "real" images, or "both": every second image is a generated one.
-        latent_noise: Standard deviation of the Gaussian noise added to the ±1 latents.
-        ema_decay: Decay of the exponential moving average (EMA) of the generator's weights, which generates the
-            images (Yazıcı et al., arXiv:1806.04498). 0 uses the last weights.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    learning_rate: float = Field(5e-4, gt=0, lt=1, description="a number between 0 and 1")
-    hidden_lr_factor: float = Field(0.5, gt=0, le=1, description="a number in (0, 1]")
-    label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="a number in [0, 0.5)")
-    warm_up: int = Field(1, ge=0, description="an integer ≥ 0")
-    refresh: int = Field(1, ge=1, description="an integer ≥ 1")
-    binarization: Literal["median", "sign", "bernoulli"] = Field(
-        "median", description="one of 'median', 'sign', 'bernoulli'"
-    )
-    fit_samples: int = Field(2000, ge=1, description="an integer ≥ 1")
-    fit_to: Literal["real", "both"] = Field("real", description="one of 'real', 'both'")
-    latent_noise: float = Field(0.3, ge=0, le=100, description="a number in [0, 100]")  # latents are ±1; more overflows
-    ema_decay: float = Field(0.98, ge=0, lt=1, description="a number in [0, 1)")
-
-
-class SettingsOptions(TypedDict, total=False):
-    """The fields of `Settings` as keyword arguments, for type checkers and editors."""
-
-    learning_rate: float
-    hidden_lr_factor: float
-    label_smoothing: float
-    warm_up: int
-    refresh: int
-    binarization: Literal["median", "sign", "bernoulli"]
-    fit_samples: int
-    fit_to: Literal["real", "both"]
-    latent_noise: float
-    ema_decay: float
+    reconstruction_loss: float = math.nan
 
 
 class QAAN:
     """An associative adversarial network: generator, discriminator, their Adam optimizers, and the prior.
+
+    The objective says what the bits are and which images the discriminator compares with real ones:
+
+    - "associative", the published loop: the bits are the discriminator's binarized hidden layer, and the generated
+      images come from samples of the prior. No loss connects an image's bits with the generator.
+    - "tied": the bits are an encoder's code of the image, from which the generator also learns to reconstruct the
+      image. The generated images come from samples of the prior.
+    - "reconstruction": as "tied", but the discriminator sees reconstructions only. The prior plays no part in the
+      training of the networks; it is fitted to the codes at the end of each epoch (as in VQGAN, arXiv:2012.09841).
 
     Source: Rudolph et al., arXiv:2012.03924; Arici and Celikyilmaz, arXiv:1611.06953.
 
@@ -121,18 +80,23 @@ class QAAN:
         prior: Anything with latent_dim, fit(bits) and sample(n).
         device: "auto" (CUDA if available), "cpu" or "cuda".
         seed: Seed of everything except the prior, which has its own.
-        **settings: Fields of `Settings`, by name.
+        objective: "associative", "tied" or "reconstruction".
+        **settings: Fields of `Settings`, by name, or of `EncoderSettings` for the other two objectives.
 
     Attributes:
         prior: The prior that is fitted.
         prior_fitted: Whether the prior has been fitted in this training.
+        objective: The objective.
         settings: The settings.
         device: The torch device of the networks.
         generator: The generator, as its last step left it.
         ema: Exponential moving average of the generator, which generates the images.
         discriminator: The discriminator.
+        encoder: The encoder; None if the objective is "associative".
         g_optimizer: Adam optimizer of the generator.
         d_optimizer: Adam optimizer of the discriminator.
+        e_optimizer: Adam optimizer of the encoder; None without one.
+        thresholds: Values above which the units' bits are 1 in `encode`, shape (latent_dim,); None before training.
         history: One `Report` per epoch.
         trained_on: Description of the last training data; None before training.
 
@@ -140,34 +104,57 @@ class QAAN:
         ValueError: If an argument or a setting is not allowed.
     """
 
-    def __init__(self, prior: Prior, device: str = "auto", seed: int = 0, **settings: Unpack[SettingsOptions]) -> None:
+    def __init__(
+        self,
+        prior: Prior,
+        device: str = "auto",
+        seed: int = 0,
+        objective: str = "associative",
+        **settings: Unpack[SettingsOptions],
+    ) -> None:
         if not isinstance(prior, Prior):
             raise ValueError(f"prior must have latent_dim, fit(bits) and sample(n), like QCBMPrior(8); got {prior!r}")
         self.prior = prior
         self.seed = check_integer("seed", seed, 0)
-        self.settings = validated(Settings, settings)
+        self.settings = check_settings(objective, settings)
+        self.objective = objective
         self.device = choose_device(device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, "weights"))
-            placement: dict[str, Any] = {"device": self.device, "memory_format": torch.channels_last}  # 20% faster
-            self.generator = Generator(prior.latent_dim).to(**placement)
-            self.discriminator = Discriminator(prior.latent_dim).to(**placement)
-        average = get_ema_multi_avg_fn(self.settings.ema_decay)
-        self.ema = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
-        adam = partial(torch.optim.Adam, lr=self.settings.learning_rate, betas=(0.5, 0.999))
-        self.g_optimizer = adam(self.generator.parameters())
-        hidden_rate = self.settings.learning_rate * self.settings.hidden_lr_factor
-        groups: list[dict[str, Any]] = [
-            {"params": self.discriminator.convolutions.parameters()},
-            {"params": self.discriminator.hidden.parameters(), "lr": hidden_rate},
-            {"params": self.discriminator.output.parameters()},
-        ]
-        self.d_optimizer = adam(groups)
+        self._make_networks()
+        self._make_optimizers()
         self.history: list[Report] = []
         self.prior_fitted = False
         self.trained_on: dict[str, Any] | None = None
+        self.thresholds: torch.Tensor | None = None
         self._uniform = UniformPrior(prior.latent_dim, derive_seed(self.seed, "warm-up"))
         self._noise = torch.Generator().manual_seed(derive_seed(self.seed, "noise"))
+
+    def _make_networks(self) -> None:
+        n, encodes = self.prior.latent_dim, isinstance(self.settings, EncoderSettings)
+        placement: dict[str, Any] = {"device": self.device, "memory_format": torch.channels_last}  # 20% faster
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.seed, "weights"))
+            self.generator = Generator(n).to(**placement)
+            self.discriminator = Discriminator(DISCRIMINATOR_UNITS if encodes else n).to(**placement)
+            self.encoder = Encoder(n).to(**placement) if encodes else None
+        average = get_ema_multi_avg_fn(self.settings.ema_decay)
+        self.ema = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
+
+    def _make_optimizers(self) -> None:
+        rate = self.settings.learning_rate
+        adam = partial(torch.optim.Adam, betas=(0.5, 0.999))
+        self.g_optimizer = adam(self.generator.parameters(), lr=rate)
+        self.e_optimizer: torch.optim.Adam | None = None
+        if self.encoder is not None and isinstance(self.settings, EncoderSettings):
+            self.d_optimizer = adam(self.discriminator.parameters(), lr=rate * self.settings.discriminator_lr_factor)
+            encoder_rate = rate * self.settings.encoder_lr_factor
+            self.e_optimizer = torch.optim.Adam(self.encoder.parameters(), lr=encoder_rate)
+        elif isinstance(self.settings, Settings):
+            groups: list[dict[str, Any]] = [
+                {"params": self.discriminator.convolutions.parameters()},
+                {"params": self.discriminator.hidden.parameters(), "lr": rate * self.settings.hidden_lr_factor},
+                {"params": self.discriminator.output.parameters()},
+            ]
+            self.d_optimizer = adam(groups, lr=rate)
 
     @property
     def epoch(self) -> int:
@@ -242,8 +229,25 @@ class QAAN:
             return self.sample(n_samples)
 
     @torch.no_grad()
+    def activations(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute the units that become bits: the discriminator's hidden layer, or the encoder's logits.
+
+        Args:
+            images: Images of shape (N, 1, 28, 28) in [0, 1].
+
+        Returns:
+            Activations of shape (N, latent_dim), on the device.
+
+        Raises:
+            ValueError: If the images have another shape or N is 0.
+        """
+        network = self.discriminator if self.encoder is None else self.encoder
+        units = self.discriminator.features if self.encoder is None else self.encoder
+        network.eval()
+        return torch.cat([units(part) for part in check_images(images, 1).to(self.device).split(CHUNK)])
+
     def bits(self, images: torch.Tensor, seed: int | None = None) -> np.ndarray:
-        """Binarize the discriminator's hidden layer.
+        """Binarize the activations, as for a fit of the prior.
 
         Args:
             images: Images of shape (N, 1, 28, 28) in [0, 1].
@@ -253,25 +257,126 @@ class QAAN:
             Bits of shape (N, latent_dim), uint8.
 
         Raises:
-            ValueError: If the images have another shape.
+            ValueError: If the images have another shape or N is 0.
         """
-        self.discriminator.eval()
-        parts = check_images(images, 1).to(self.device).split(CHUNK)
-        features = torch.cat([self.discriminator.features(part) for part in parts])
-        return binarize(features, self.settings.binarization, seed)
+        return binarize(self.activations(images), self._binarization, seed)
 
-    def step(self, images: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """Take one Adam step of the discriminator and one of the generator.
+    @property
+    def _binarization(self) -> str:
+        return self.settings.binarization if isinstance(self.settings, Settings) else "sign"
+
+    def read_bits(self, images: torch.Tensor, seed: int | None = None) -> np.ndarray:
+        """Binarize the activations as `bits` does, and keep the thresholds for `encode`.
+
+        Args:
+            images: Images of shape (N, 1, 28, 28) in [0, 1].
+            seed: Seed of the "bernoulli" binarization.
+
+        Returns:
+            Bits of shape (N, latent_dim), uint8.
+
+        Raises:
+            ValueError: If the images have another shape or N is 0.
+        """
+        activations = self.activations(images)
+        bits = binarize(activations, self._binarization, seed)
+        self.thresholds = torch.zeros(self.prior.latent_dim)
+        if self._binarization == "median":
+            self.thresholds = torch.from_numpy(np.median(activations.cpu(), axis=0))
+        return bits
+
+    def encode(self, images: torch.Tensor) -> np.ndarray:
+        """Encode images as bits, each image by itself, with the thresholds of the last fit.
+
+        Args:
+            images: Images of shape (N, 1, 28, 28) in [0, 1].
+
+        Returns:
+            Bits of shape (N, latent_dim), uint8.
+
+        Raises:
+            ValueError: If the images have another shape or N is 0, or the QAAN has no thresholds yet.
+        """
+        if self.thresholds is None:
+            raise ValueError(
+                "there are no thresholds to encode images with; train first. Models saved by version 0.1 have none "
+                "until they are trained for another epoch"
+            )
+        return (self.activations(images).cpu() > self.thresholds).numpy().astype(np.uint8)
+
+    def decode(self, bits: np.ndarray) -> torch.Tensor:
+        """Generate the images of latent codes, without noise.
+
+        Args:
+            bits: Latent codes of shape (N, latent_dim).
+
+        Returns:
+            Images of shape (N, 1, 28, 28) in [0, 1], on the CPU.
+
+        Raises:
+            ValueError: If the bits have another width or other values than 0 and 1.
+        """
+        return self.generate(self.latents(check_bits(bits, self.prior.latent_dim)))
+
+    def recall(self, images: torch.Tensor) -> torch.Tensor:
+        """Encode images as bits, and decode the bits.
+
+        Args:
+            images: Images of shape (N, 1, 28, 28) in [0, 1].
+
+        Returns:
+            Images of shape (N, 1, 28, 28) in [0, 1], on the CPU.
+
+        Raises:
+            ValueError: If the images have another shape or N is 0, or the QAAN has no thresholds yet.
+        """
+        return self.decode(self.encode(images))
+
+    def with_prior(self, prior: Prior) -> "QAAN":
+        """Put another fitted prior in front of the same networks, to sample from it.
+
+        The networks and their optimizers are shared: training one of the two QAANs changes both.
+
+        Args:
+            prior: A prior of the same width.
+
+        Returns:
+            A QAAN with this prior as its active prior.
+
+        Raises:
+            ValueError: If it is not a prior, or has another width.
+        """
+        if not isinstance(prior, Prior):
+            raise ValueError(f"prior must have latent_dim, fit(bits) and sample(n), like QCBMPrior(8); got {prior!r}")
+        if prior.latent_dim != self.prior.latent_dim:
+            raise ValueError(
+                f"prior must have {self.prior.latent_dim} bits, like the networks; {type(prior).__name__} has "
+                f"{prior.latent_dim}"
+            )
+        other = copy.copy(self)
+        own = {"_noise": self._noise.clone_state(), "_uniform": copy.deepcopy(self._uniform)}
+        vars(other).update(prior=prior, prior_fitted=True, history=[*self.history], **own)
+        return other
+
+    def step(
+        self, images: torch.Tensor, latents: torch.Tensor | None = None, noise: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Take one Adam step of the discriminator, and one of the generator and the encoder.
 
         Args:
             images: Real images, shape (B, 1, 28, 28) in [0, 1].
-            latents: Latents of the generated images, shape (B, latent_dim).
+            latents: Latents of the generated images, shape (B, latent_dim). If None, which needs an encoder, the
+                reconstructions are the generated images.
+            noise: Generator of the encoder's random bits and of the noise on their latents; PyTorch's own if None.
 
         Returns:
-            The values of d_loss, g_loss, d_real and d_fake, shape (4,).
+            The values of d_loss, g_loss, d_real, d_fake and, with an encoder, reconstruction_loss; shape (4,) or (5,).
         """
         discriminator, real_target = self.discriminator, 1 - self.settings.label_smoothing
-        fakes = self.generator(latents)
+        reconstructions = None if self.encoder is None else self._reconstruct(self.encoder, images, noise)
+        fakes = reconstructions if latents is None else self.generator(latents)
+        if fakes is None:
+            raise ValueError("latents must be given, because the objective 'associative' has no reconstructions")
 
         real_logits, fake_logits = discriminator(images), discriminator(fakes.detach())
         d_loss = _cross_entropy(real_logits, real_target) + _cross_entropy(fake_logits, 0.0)
@@ -282,13 +387,27 @@ class QAAN:
         discriminator.requires_grad_(False)  # the generator's step needs no gradients of D's weights
         try:
             g_loss = _cross_entropy(discriminator(fakes), 1.0)
-            self.g_optimizer.zero_grad()
-            g_loss.backward()
-            self.g_optimizer.step()
+            total, errors, optimizers = g_loss, [], [self.g_optimizer]
+            if reconstructions is not None and isinstance(self.settings, EncoderSettings) and self.e_optimizer:
+                errors.append(mse_loss(reconstructions, images))
+                total = g_loss + self.settings.reconstruction_weight * errors[0]
+                optimizers.append(self.e_optimizer)
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            total.backward()
+            for optimizer in optimizers:
+                optimizer.step()
             self.ema.update_parameters(self.generator)
         finally:  # also after an interrupt, or D could not learn when training continues
             discriminator.requires_grad_(True)
-        return torch.stack([d_loss, g_loss, real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()]).detach()
+        outputs = real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
+        return torch.stack([d_loss, g_loss, *outputs, *errors]).detach()
+
+    def _reconstruct(self, encoder: Encoder, images: torch.Tensor, noise: torch.Generator | None) -> torch.Tensor:
+        """Images from random bits of their codes, with gradients of the encoder and noise on the latents."""
+        signs = 2 * encoder.sample(images, noise) - 1
+        shift = torch.randn(signs.shape, generator=noise).to(self.device)
+        return self.generator(signs + self.settings.latent_noise * shift)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training changes, and the settings.
@@ -296,15 +415,18 @@ class QAAN:
         Tensors and arrays share memory with the QAAN, as in PyTorch: use `copy.deepcopy` to keep a snapshot.
 
         Returns:
-            A nested dict with the keys "seed", "settings", "prior" ("config" and "state", None for a prior
-            without them), "prior_fitted", "generator", "ema", "discriminator", "g_optimizer", "d_optimizer",
-            "random", "history" and "trained_on". All leaves are tensors, arrays, or values that JSON can hold.
+            A nested dict with the keys "seed", "objective", "settings", "prior" ("config" and "state", None for a
+            prior without them), "prior_fitted", "thresholds", "generator", "ema", "discriminator", "g_optimizer",
+            "d_optimizer", "random", "history" and "trained_on"; with an encoder also "encoder" and "e_optimizer". All
+            leaves are tensors, arrays, or values that JSON can hold.
         """
-        return {
+        state = {
             "seed": self.seed,
+            "objective": self.objective,
             "settings": self.settings.model_dump(),
             "prior": self._prior_state(),
             "prior_fitted": self.prior_fitted,
+            "thresholds": self.thresholds,
             "generator": self.generator.state_dict(),
             "ema": self.ema.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -314,6 +436,9 @@ class QAAN:
             "history": [asdict(report) for report in self.history],
             "trained_on": self.trained_on,
         }
+        if self.encoder is not None and self.e_optimizer is not None:
+            state |= {"encoder": self.encoder.state_dict(), "e_optimizer": self.e_optimizer.state_dict()}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; the QAAN keeps copies.
@@ -329,7 +454,11 @@ class QAAN:
             RuntimeError: If weights are missing or have other shapes, as in PyTorch.
             KeyError: If an entry is missing.
         """
-        settings = validated(Settings, state["settings"], "settings")
+        objective = state.get("objective", "associative")  # what all models of earlier versions have
+        if objective != self.objective:
+            raise ValueError(f"the state belongs to the objective {objective!r}; this QAAN has {self.objective!r}")
+        settings = check_settings(objective, state["settings"], "settings")
+        thresholds = _check_thresholds(state.get("thresholds"), self.prior.latent_dim)
         history = [_report(entry) for entry in state["history"]]
         trained_on = _check_trained_on(state["trained_on"])
         seed = check_integer("seed", state["seed"], 0)
@@ -338,7 +467,7 @@ class QAAN:
         self.ema.multi_avg_fn = get_ema_multi_avg_fn(settings.ema_decay)
         self._noise.set_state(torch.as_tensor(state["random"]["noise"]))
         self._uniform.load_state_dict(state["random"]["warm_up"])
-        self.settings, self.seed, self.trained_on = settings, seed, trained_on
+        self.settings, self.seed, self.trained_on, self.thresholds = settings, seed, trained_on, thresholds
         self.prior_fitted = bool(state["prior_fitted"])
         self.history[:] = history
 
@@ -368,11 +497,17 @@ class QAAN:
         as_average = {f"module.{name}": value for name, value in state["generator"].items()}
         self.ema.load_state_dict(state.get("ema") or {"n_averaged": torch.tensor(1), **as_average})
         self.discriminator.load_state_dict(state["discriminator"])
-        for network in (self.generator, self.ema, self.discriminator):
+        networks = [self.generator, self.ema, self.discriminator]
+        optimizers = {"g_optimizer": self.g_optimizer, "d_optimizer": self.d_optimizer}
+        if self.encoder is not None and self.e_optimizer is not None:
+            self.encoder.load_state_dict(state["encoder"])
+            networks.append(self.encoder)
+            optimizers["e_optimizer"] = self.e_optimizer
+        for network in networks:
             for name, tensor in network.state_dict().items():
                 if name.endswith("running_var") and (tensor < 0).any():
                     raise ValueError(f"{name} holds a negative variance")
-        for name, optimizer in (("g_optimizer", self.g_optimizer), ("d_optimizer", self.d_optimizer)):
+        for name, optimizer in optimizers.items():
             _load_adam(name, optimizer, state.get(name) or {})
 
     def save(self, folder: str | Path, keep: int = 2, for_training: bool = True) -> None:
@@ -394,8 +529,8 @@ class QAAN:
         state = self.state_dict()
         if not for_training:
             state["generator"] = self.ema.module.state_dict()
-            for name in ("ema", "g_optimizer", "d_optimizer"):
-                del state[name]
+            for name in ("ema", "g_optimizer", "d_optimizer", "e_optimizer"):
+                state.pop(name, None)
         storage.write(folder, self.epoch, state, check_integer("keep", keep))
 
     @classmethod
@@ -454,10 +589,10 @@ class QAAN:
         except (KeyError, TypeError, AttributeError) as error:
             raise _misfit(state, error) from error
         try:
-            width = len(state["discriminator"]["hidden.0.bias"])
+            width = state["generator"]["layers.0.weight"].shape[1]
             if width != prior.latent_dim:  # before networks of the prior's width are made
                 raise ValueError(f"the prior has {prior.latent_dim} bits and the networks have {width}")
-            gan = cls(prior, device, state["seed"], **state["settings"])
+            gan = cls(prior, device, state["seed"], state.get("objective", "associative"), **state["settings"])
             gan.load_state_dict(state)
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
             raise _misfit(state, error) from error
@@ -533,6 +668,15 @@ def _check_trained_on(data: Any) -> dict[str, Any] | None:
     if not numbers or not isinstance(data["digits"], str):
         raise TypeError(f"trained_on must hold digits, batch_size and labels; got {data!r}")
     return dict(data)
+
+
+def _check_thresholds(thresholds: Any, n_bits: int) -> torch.Tensor | None:
+    """What a state holds as thresholds, copied, or ValueError if it is malformed."""
+    if thresholds is None:
+        return None
+    if not isinstance(thresholds, torch.Tensor) or thresholds.shape != (n_bits,):
+        raise ValueError(f"thresholds must be {n_bits} numbers; got {thresholds!r}")
+    return thresholds.detach().clone()
 
 
 def _as_arrays(state: Any) -> Any:

@@ -10,7 +10,10 @@ import torch
 if TYPE_CHECKING:
     from .model import QAAN
 
-NETWORKS = ("generator", "ema", "discriminator", "g_optimizer", "d_optimizer")  # what a training step changes
+NETWORKS = (  # what a training step changes; the last two exist only with an encoder
+    *("generator", "ema", "discriminator", "g_optimizer", "d_optimizer"),
+    *("encoder", "e_optimizer"),
+)
 
 
 class CheckpointError(RuntimeError):

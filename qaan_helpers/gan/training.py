@@ -12,7 +12,7 @@ CPU or versions of PyTorch, Qiskit or SciPy, on a GPU (not even between runs), o
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,11 @@ from ..checks import ExecutionError, check_choice, check_integer
 from ..mnist import Digits
 from . import health
 from .model import QAAN, Report, derive_seed
+from .settings import Settings
 from .state import NETWORKS, is_finite, snapshot
+
+NO_FIT = math.nan, math.nan, math.nan
+CHECKED_CODES = 1000  # sampled for the health checks, if the training itself samples none
 
 
 def train(
@@ -32,7 +36,8 @@ def train(
     """Train for a number of epochs. The loop over the reports is the training, and `break` stops it.
 
     After the warm-up, each epoch starts with a fit of the prior to the bits of real images, and samples of the prior
-    are the generator's latent codes. Problems that `health.diagnose` reports become a TrainingWarning, once until they
+    are the generator's latent codes. With the objective "reconstruction", which trains without a prior, the fit is at
+    the end of the epoch. Problems that `health.diagnose` reports become a TrainingWarning, once until they
     disappear. If an epoch ends with NaN or infinity, its training steps are undone. An interrupted epoch is undone
     completely, except for a prior without state_dict(), and the angles fitted before an ExecutionError.
 
@@ -117,46 +122,76 @@ def _undo(gan: QAAN, before: dict[str, Any] | None, learning: bool, keep_prior: 
 def _epoch(gan: QAAN, digits: Digits, batch_size: int, before: dict[str, Any], real_variance: float) -> dict[str, str]:
     """Train one epoch, append its Report to the history, and return the problems in it."""
     started = time.perf_counter()
-    due = gan.epoch >= gan.settings.warm_up and (gan.epoch - gan.settings.warm_up) % gan.settings.refresh == 0
-    fit = _fit_prior(gan, digits) if due else (math.nan,) * 3
-    prior_seconds = time.perf_counter() - started
-    (d_loss, g_loss, d_real, d_fake), codes, latents = _play_epoch(gan, digits, batch_size)
-    seconds = time.perf_counter() - started
-    report = Report(gan.epoch + 1, d_loss, g_loss, d_real, d_fake, *fit, seconds, prior_seconds)
+    fits_last = gan.objective == "reconstruction"  # whose networks are trained without the prior
+    steps = len(digits) // batch_size
+    fit, prior_seconds = NO_FIT, 0.0
+    parts: Sequence[torch.Tensor | None] = [None] * steps
+    if not fits_last:
+        fit, prior_seconds = _fit_if_due(gan, digits, gan.epoch)
+        codes = np.asarray(gan.active_prior.sample(steps * batch_size))
+        noise = torch.Generator().manual_seed(derive_seed(gan.seed, "latents", gan.epoch))
+        latents = gan.latents(codes, noise)
+        parts = latents.split(batch_size)
+    d_loss, g_loss, d_real, d_fake, *errors = _play_epoch(gan, digits, batch_size, parts)
     after = gan.state_dict()
-    if math.isfinite(d_loss) and math.isfinite(g_loss) and all(is_finite(after[name]) for name in NETWORKS):
-        history, steps = [*gan.history, report], report.epoch * (len(digits) // batch_size)
+    networks = [name for name in NETWORKS if name in after]
+    finite = math.isfinite(d_loss) and math.isfinite(g_loss) and all(is_finite(after[name]) for name in networks)
+    if finite and fits_last:
+        fit, prior_seconds = _fit_if_due(gan, digits, gan.epoch + 1)
+        codes = np.asarray(gan.active_prior.sample(CHECKED_CODES))
+        latents = gan.latents(codes)
+    if finite and gan.thresholds is None:  # there was no fit yet
+        gan.read_bits(_images_to_fit(gan, digits, gan.epoch)[0])
+    seconds = time.perf_counter() - started
+    report = Report(gan.epoch + 1, d_loss, g_loss, d_real, d_fake, *fit, seconds, prior_seconds, *errors)
+    if finite:
         images = gan.generate(latents[: 2 * health.MIN_SAMPLES])
-        problems = health.diagnose(history, gan.settings, steps, codes, images, real_variance)
+        history = [*gan.history, report]
+        problems = health.diagnose(history, gan.settings, report.epoch * steps, codes, images, real_variance)
     else:
-        gan.load_state_dict({**after, **{name: before[name] for name in NETWORKS}})
+        gan.load_state_dict({**after, **{name: before[name] for name in networks}})
         problems = health.diagnose_divergence(report, gan.settings)
     gan.history.append(report)
     return problems
 
 
-def _fit_prior(gan: QAAN, digits: Digits) -> tuple[float, float, float]:
-    """Fit the prior to the bits of up to `fit_samples` images; return its cost, their entropy and correlation."""
-    rng = np.random.default_rng(derive_seed(gan.seed, "fit", gan.epoch))
-    chosen = rng.permutation(len(digits))[: gan.settings.fit_samples]
-    images = digits.images[torch.from_numpy(chosen)]
-    if gan.settings.fit_to == "both":
-        images[::2] = gan.sample(len(images[::2])).to(images.device)
-    bits = gan.bits(images, seed=int(rng.integers(2**31)))
+def _fit_if_due(gan: QAAN, digits: Digits, epoch: int) -> tuple[tuple[float, float, float], float]:
+    """Fit the prior if the settings ask for it before this epoch, counted from 0; return what it gave and its seconds.
+
+    That is the cost of the bits, their entropy and their total correlation, or NaN without a fit.
+    """
+    started = time.perf_counter()
+    waited = epoch - gan.settings.warm_up
+    fit = NO_FIT if waited < 0 or waited % gan.settings.refresh else _fit_prior(gan, digits, epoch)
+    return fit, time.perf_counter() - started
+
+
+def _fit_prior(gan: QAAN, digits: Digits, epoch: int) -> tuple[float, float, float]:
+    images, seed = _images_to_fit(gan, digits, epoch)
+    bits = gan.read_bits(images, seed)
     cost = gan.prior.fit(bits)
     gan.prior_fitted = True
     return math.nan if cost is None else float(cost), entropy(bits), total_correlation(bits)
 
 
-def _play_epoch(gan: QAAN, digits: Digits, batch_size: int) -> tuple[list[float], np.ndarray, torch.Tensor]:
-    """Take all steps of an epoch; return the means of what `QAAN.step` returns, the latent codes and the latents."""
+def _images_to_fit(gan: QAAN, digits: Digits, epoch: int) -> tuple[torch.Tensor, int]:
+    """Up to `fit_samples` images whose bits the prior is fitted to before an epoch, and a seed for the bits."""
+    rng = np.random.default_rng(derive_seed(gan.seed, "fit", epoch))
+    chosen = rng.permutation(len(digits))[: gan.settings.fit_samples]
+    images = digits.images[torch.from_numpy(chosen)]
+    if isinstance(gan.settings, Settings) and gan.settings.fit_to == "both":
+        images[::2] = gan.sample(len(images[::2])).to(images.device)
+    return images, int(rng.integers(2**31))
+
+
+def _play_epoch(gan: QAAN, digits: Digits, batch_size: int, latents: Sequence[torch.Tensor | None]) -> list[float]:
+    """Take one step for each batch and its latents; return the means of what `QAAN.step` returns."""
     gan.generator.train()
     gan.discriminator.train()
-    steps = len(digits) // batch_size
-    noise = torch.Generator().manual_seed(derive_seed(gan.seed, "latents", gan.epoch))
-    codes = np.asarray(gan.active_prior.sample(steps * batch_size))
-    latents = gan.latents(codes, noise)
+    if gan.encoder is not None:
+        gan.encoder.train()
     batches = digits.batches(batch_size, derive_seed(gan.seed, "batches", gan.epoch), drop_last=True)
-    results = [gan.step(images, part) for (images, _), part in zip(batches, latents.split(batch_size), strict=True)]
+    noise = torch.Generator().manual_seed(derive_seed(gan.seed, "codes", gan.epoch))
+    results = [gan.step(images, part, noise) for (images, _), part in zip(batches, latents, strict=True)]
     means: list[float] = torch.stack(results).mean(0).tolist()
-    return means, codes, latents
+    return means

@@ -5,6 +5,7 @@ separate thread in the kernel (ipykernel 7.0 or newer). Without subshells the cl
 and only ■ in the toolbar stops it.
 """
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -127,6 +128,8 @@ class View:
         caption += f"variance of the pixels {variety:.0%} of that of real digits"
         last = self.gan.history[-1]
         title = f"Epoch {last.epoch}: D(x) {last.d_real:.2f}, D(G(z)) {last.d_fake:.2f}"
+        if not math.isnan(last.reconstruction_loss):
+            title += f", reconstruction error {last.reconstruction_loss:.3f} per pixel"
         figure = plots.training_panel(self.gan.history, images, title, caption, self._n_bits)
         if self._circuit is not None:
             provenance = str(self._circuit.qcbm.execution)

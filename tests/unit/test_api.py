@@ -148,7 +148,9 @@ def test_the_marker_for_type_checkers_is_there():
 
 
 def test_settings_and_their_keywords_agree():
-    from qaan_helpers.gan.model import Settings, SettingsOptions
+    from qaan_helpers.gan.settings import EncoderSettings, Settings, SettingsOptions
 
-    fields = {name: field.annotation for name, field in Settings.model_fields.items()}
+    fields = {
+        name: field.annotation for kind in (Settings, EncoderSettings) for name, field in kind.model_fields.items()
+    }
     assert typing.get_type_hints(SettingsOptions) == fields

@@ -10,7 +10,7 @@ import torch
 
 import qaan_helpers as qh
 from qaan_helpers.gan import health, storage
-from qaan_helpers.gan.model import Settings
+from qaan_helpers.gan.settings import Settings
 from qaan_helpers.gan.state import NETWORKS
 
 pytestmark = pytest.mark.integration
@@ -301,9 +301,9 @@ def poison(gan, at, value=math.nan, where=None):
     """Make the step number `at`, counted over all epochs, leave `value` in a weight; returns the list of steps."""
     step, calls = gan.step, []
 
-    def poisoned(images, latents):
+    def poisoned(*given):
         calls.append(1)
-        means = step(images, latents)
+        means = step(*given)
         if len(calls) == at:
             with torch.no_grad():
                 (gan.generator.layers[0].weight if where is None else where)[0] = value

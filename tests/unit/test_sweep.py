@@ -376,6 +376,38 @@ def test_a_run_of_one_digit_and_many_bits_has_no_balance_and_no_held_out_kl(tmp_
     assert scores["prior_cost"] == pytest.approx(17 * math.log(2))
 
 
+def test_objectives_of_a_plan_and_of_an_arm_reach_the_training(tmp_path):
+    text = PLAN.replace(
+        "[settings]\nlatent_noise = 0.1", 'objective = "tied"\n\n[settings]\nreconstruction_weight = 5.0'
+    )
+    text += '\n[arms.third]\nprior = { kind = "product", latent_dim = 3 }\nobjective = "reconstruction"\n'
+    runs = sweep.read_plan(written(tmp_path, text.replace("warm_up = 0", "encoder_lr_factor = 1.0")))
+    assert [run["objective"] for run in list(runs.values())[:3]] == ["tied", "tied", "reconstruction"]
+    result = sweep.run_one(list(runs.values())[2])
+    gan = qh.QAAN(qh.ProductPrior(3), "cpu", 0, "reconstruction", reconstruction_weight=5.0)
+    digits, test = (qh.load_mnist((3, 7), split, source="sample") for split in ("train", "test"))
+    assert len(list(qh.train(gan, digits, 2, 300))) == 2
+    assert result["scores"][-1]["recall_accuracy"] == pytest.approx(qh.recall_accuracy(gan, test), abs=0.05)
+
+
+def test_the_default_objective_leaves_the_names_of_older_runs_as_they_were(tmp_path):
+    named = sweep.read_plan(written(tmp_path, 'objective = "associative"\n' + PLAN))
+    assert named.keys() == sweep.read_plan(written(tmp_path)).keys()
+    assert all("objective" not in run for run in named.values())
+
+
+def test_results_of_an_older_version_with_fewer_scores_stay_in_the_table(tmp_path):
+    runs = sweep.read_plan(written(tmp_path))
+    rest = {"n_parameters": 0, "data": "", "revision": None, "warnings": [], "versions": {}}
+    scores = [{"epoch": 1}, {"epoch": 1, "recall_accuracy": 0.5}]
+    results = {
+        name: {"run": run, "scores": [new], **rest} for (name, run), new in zip(runs.items(), scores, strict=False)
+    }
+    sweep._write_table(tmp_path / "table.csv", runs, results)
+    with (tmp_path / "table.csv").open() as file:
+        assert [row["recall_accuracy"] for row in csv.DictReader(file)] == ["", "0.5"]
+
+
 def test_warnings_of_a_training_are_saved(tmp_path):
     text = PLAN.replace("latent_noise = 0.1", "learning_rate = 0.9").replace("[1, 2]", "[2]")
     text = text.replace("epochs = 2", "epochs = 4")
@@ -413,9 +445,15 @@ def test_the_defaults_of_a_plan_are_those_in_the_docstring(tmp_path):
     assert (run["arm"], run["seed"], run["score_at"]) == ("circuit without entanglement", 3, [1200, 2400])
 
 
-SETTINGS = "learning_rate, hidden_lr_factor, .*latent_noise"  # the allowed names that a message lists
+SETTINGS = "learning_rate, .*latent_noise.*hidden_lr_factor"  # the allowed names that a message lists
 WRONG = [
-    ("source =", "sauce =", "sauce is not a known name; choose from digits, batch_size, .*source"),
+    ("source =", 'objective = "vae"\nsource =', "objective must be one of 'associative', 'tied', 'reconstruction'"),
+    (
+        "[arms.uniform]",
+        '[arms.uniform]\nobjective = "tied"\nsettings = { binarization = "sign" }',
+        "arms.uniform.settings.binarization is not a known name; choose from .*reconstruction_weight",
+    ),
+    ("source =", "sauce =", "sauce is not a known name; choose from objective, digits, batch_size, .*source"),
     ('source = "sample"', "", "source is missing; it must be 'sample' or 'full'"),
     ('"sample"', '"auto"', "source must be 'sample' or 'full', so that all runs have the same images; got 'auto'"),
     ("seeds = [0, 3]", "", "seeds is missing; it must be a non-empty list of integers ≥ 0"),
@@ -464,12 +502,12 @@ WRONG = [
     ('{ kind = "uniform", latent_dim = 3 }', '{ kind = "mixed" }', "arms.uniform.prior: 'prior' is missing"),
     ("max_evaluations = 12", "max_evaluations = 2", 'arms."a circuit".prior: max_evaluations must be .*; got 2'),
     ("layers = 1", "layers = 1, execution = { sots = 3 }", "arms.\"a circuit\".prior: 'shots' is missing"),
-    ("prior = {", "prier = {", "arms.uniform.prier is not a known name; choose from prior, settings"),
+    ("prior = {", "prier = {", "arms.uniform.prier is not a known name; choose from objective, prior, settings"),
     ('prior = { kind = "uniform", latent_dim = 3 }', "", "arms.uniform.prior is missing; it must be a table such as"),
     (
         '[arms.uniform]\nprior = { kind = "uniform", latent_dim = 3 }',
         "[arms]\nuniform = 3",
-        "arms.uniform must be a table of prior, settings; got 3",
+        "arms.uniform must be a table of objective, prior, settings; got 3",
     ),
     ("seeds", "seeds seeds", "is not a TOML file"),
 ]

@@ -165,7 +165,7 @@ def test_a_stop_in_the_middle_of_a_step_does_not_keep_the_discriminator_from_lea
 def test_an_epoch_is_as_many_steps_as_whole_batches_each_with_other_images(digits, monkeypatch):
     gan = make()
     batches, step = [], gan.step
-    monkeypatch.setattr(gan, "step", lambda images, latents: (batches.append(images), step(images, latents))[1])
+    monkeypatch.setattr(gan, "step", lambda *given: (batches.append(given[0]), step(*given))[1])
     run(gan, digits, epochs=2, batch_size=10)
     assert [len(images) for images in batches] == [10, 10, 10, 10]  # 24 images: 4 are left out
     first, second = torch.cat(batches[:2]).flatten(1), torch.cat(batches[2:]).flatten(1)
@@ -179,8 +179,8 @@ def test_a_report_holds_the_means_over_the_steps(digits, monkeypatch):
     gan = make()
     told, step = [], gan.step
 
-    def note(images, latents):
-        told.append(step(images, latents))
+    def note(*given):
+        told.append(step(*given))
         return told[-1]
 
     monkeypatch.setattr(gan, "step", note)
@@ -283,8 +283,8 @@ def test_binarisation_is_the_readers_choice(digits):
 
 def test_at_most_fit_samples_images_each_once_and_others_each_time(digits, monkeypatch):
     gan = make(warm_up=0, fit_samples=10)
-    given, bits = [], gan.bits
-    monkeypatch.setattr(gan, "bits", lambda images, seed: (given.append(images), bits(images, seed))[1])
+    given, bits = [], gan.read_bits
+    monkeypatch.setattr(gan, "read_bits", lambda images, seed: (given.append(images), bits(images, seed))[1])
     run(gan, digits, 2)
     known = {image.numpy().tobytes() for image in digits.images}
     chosen = [{image.numpy().tobytes() for image in images} for images in given]
@@ -295,8 +295,8 @@ def test_at_most_fit_samples_images_each_once_and_others_each_time(digits, monke
 
 def test_fitted_to_both_every_second_image_is_the_generators(digits, monkeypatch):
     gan = make(warm_up=0, fit_to="both", fit_samples=11)
-    given, drawn, bits, sample = [], [], gan.bits, gan.sample
-    monkeypatch.setattr(gan, "bits", lambda images, seed: (given.append(images), bits(images, seed))[1])
+    given, drawn, bits, sample = [], [], gan.read_bits, gan.sample
+    monkeypatch.setattr(gan, "read_bits", lambda images, seed: (given.append(images), bits(images, seed))[1])
     monkeypatch.setattr(gan, "sample", lambda n: (drawn.append(sample(n)), drawn[-1])[1])
     known = {image.numpy().tobytes() for image in digits.images}
     run(gan, digits, 2)
