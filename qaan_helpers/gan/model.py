@@ -390,7 +390,8 @@ class QAAN:
             total, errors, optimizers = g_loss, [], [self.g_optimizer]
             if reconstructions is not None and isinstance(self.settings, EncoderSettings) and self.e_optimizer:
                 errors.append(mse_loss(reconstructions, images))
-                total = g_loss + self.settings.reconstruction_weight * errors[0]
+                ramp = min(1.0, (int(self.ema.n_averaged) + 1) / self.settings.reconstruction_ramp)  # steps so far
+                total = g_loss + ramp * self.settings.reconstruction_weight * errors[0]
                 optimizers.append(self.e_optimizer)
             for optimizer in optimizers:
                 optimizer.zero_grad()

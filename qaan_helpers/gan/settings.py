@@ -67,12 +67,17 @@ class EncoderSettings(_CommonSettings):
         encoder_lr_factor: Learning rate of the encoder, as a multiple of `learning_rate`.
         discriminator_lr_factor: Learning rate of the discriminator, as a multiple of `learning_rate`.
         reconstruction_weight: Weight of the reconstruction's mean squared error per pixel in the generator's loss.
+        reconstruction_ramp: Number of steps in which this weight rises linearly from 0. With the full weight from the
+            start, the reconstructions are blurred, the discriminator recognizes them at once, and the adversarial
+            game starts late or never.
     """
 
+    learning_rate: float = Field(1e-3, gt=0, lt=1, description="a number between 0 and 1")
     latent_noise: float = Field(0.2, ge=0, le=100, description="a number in [0, 100]")
-    encoder_lr_factor: float = Field(2.0, gt=0, le=100, description="a number in (0, 100]")
+    encoder_lr_factor: float = Field(1.0, gt=0, le=100, description="a number in (0, 100]")
     discriminator_lr_factor: float = Field(0.4, gt=0, le=100, description="a number in (0, 100]")
-    reconstruction_weight: float = Field(20.0, gt=0, le=1e6, description="a number in (0, 1,000,000]")
+    reconstruction_weight: float = Field(30.0, gt=0, le=1e6, description="a number in (0, 1,000,000]")
+    reconstruction_ramp: int = Field(300, ge=1, description="an integer ≥ 1")
 
 
 AnySettings = Settings | EncoderSettings
@@ -94,6 +99,7 @@ class SettingsOptions(TypedDict, total=False):
     encoder_lr_factor: float
     discriminator_lr_factor: float
     reconstruction_weight: float
+    reconstruction_ramp: int
 
 
 OBJECTIVES: dict[Objective, type[AnySettings]] = {

@@ -84,7 +84,8 @@ def test_a_step_moves_every_weight_of_the_three_networks(objective, digits):
 
 @pytest.mark.parametrize("objective", ENCODERS)
 def test_a_step_is_the_one_written_by_hand(objective, digits):
-    gan, twin = make(objective, latent_noise=0.4), make(objective, latent_noise=0.4)
+    settings = {"latent_noise": 0.4, "reconstruction_ramp": 50}
+    gan, twin = make(objective, **settings), make(objective, **settings)
     latents = torch.randn(BATCH, 3, generator=torch.Generator().manual_seed(0)) if objective == "tied" else None
     images = digits.images[:BATCH]
     results = gan.step(images, latents, torch.Generator().manual_seed(5))
@@ -99,13 +100,27 @@ def test_a_step_is_the_one_written_by_hand(objective, digits):
     d_loss.backward()
     twin.d_optimizer.step()
     g_loss, error = loss(D(fakes), ones), (reconstruction - images).square().mean()
-    total = g_loss + twin.settings.reconstruction_weight * error
+    total = g_loss + twin.settings.reconstruction_weight / 50 * error  # the first of 50 steps of the ramp
     expected = torch.autograd.grad(total, [*G.parameters(), *E.parameters()])
 
     assert [results[i].item() for i in (0, 1, 4)] == pytest.approx([d_loss.item(), g_loss.item(), error.item()], 1e-4)
     given = [parameter.grad for network in (gan.generator, gan.encoder) for parameter in network.parameters()]
     for one, other in zip(given, expected, strict=True):
         assert torch.allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+def test_the_weight_of_the_reconstruction_rises_linearly_to_its_value_and_stays(digits):
+    gan, plain = (make("reconstruction", reconstruction_ramp=ramp, latent_noise=0.0) for ramp in (4, 1))
+    gradients = []
+    for step in range(6):
+        plain.load_state_dict({**gan.state_dict(), "settings": plain.settings.model_dump()})
+        plain.ema.n_averaged.fill_(9)
+        for each in (gan, plain):
+            each.step(digits.images[:BATCH], None, torch.Generator().manual_seed(step))
+        gradients.append([each.encoder.hidden[0].weight.grad.clone() for each in (gan, plain)])
+        assert int(gan.ema.n_averaged) == step + 1
+    equal = [torch.allclose(one, other, rtol=1e-4, atol=1e-9) for one, other in gradients]
+    assert equal == [False, False, False, True, True, True]
 
 
 def test_without_latents_only_an_encoder_has_images_to_offer(digits):
@@ -126,7 +141,7 @@ def test_labels_have_no_influence_on_the_codes(objective, digits):
 @pytest.mark.parametrize("objective", ENCODERS)
 def test_four_images_are_memorized_and_each_is_recalled(objective, digits):
     four = qh.Digits(digits.images[:4].repeat(16, 1, 1, 1), digits.labels[:4].repeat(16))
-    gan = make(objective, qh.ProductPrior(4, seed=1), reconstruction_weight=100.0)
+    gan = make(objective, qh.ProductPrior(4, seed=1), reconstruction_weight=100.0, reconstruction_ramp=1)
     list(qh.train(gan, four, 80, BATCH))
     codes = gan.encode(four.images[:4])
     assert len(np.unique(codes, axis=0)) == 4

@@ -8,6 +8,7 @@ import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
@@ -237,6 +238,17 @@ def test_budget_curves_have_a_panel_per_budget_and_a_line_per_method():
             ]
         assert axis.get_xscale() == "log" and [text.get_text() for text in axis.texts] == ["uniform prior"]
     assert legend(figure.axes[0]) == list(SPENT)
+
+
+def test_scatter_labels_every_point_and_reference():
+    table = pd.DataFrame({"nats": [1.0, 0.5, 1.01], "FID": [9.0, 4.0, 9.1]}, index=["uniform", "circuit", "product"])
+    (axis,) = plots.scatter(table, "title", {"limit": 3.0}).axes
+    assert sorted(map(tuple, axis.collections[0].get_offsets().tolist())) == sorted(map(tuple, table.values.tolist()))
+    labels = {text.get_text(): text for text in axis.texts}
+    assert labels.keys() == {*table.index, "limit"}
+    assert labels["circuit"].xy == (0.5, 4.0)
+    assert labels["uniform"].xyann != labels["product"].xyann  # two points next to each other
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("nats", "FID")
 
 
 def test_cost_curves_show_every_evaluation_and_the_best_so_far():
