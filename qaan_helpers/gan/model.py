@@ -373,10 +373,7 @@ class QAAN:
             The values of d_loss, g_loss, d_real, d_fake and, with an encoder, reconstruction_loss; shape (4,) or (5,).
         """
         discriminator, real_target = self.discriminator, 1 - self.settings.label_smoothing
-        reconstructions = None if self.encoder is None else self._reconstruct(self.encoder, images, noise)
-        fakes = reconstructions if latents is None else self.generator(latents)
-        if fakes is None:
-            raise ValueError("latents must be given, because the objective 'associative' has no reconstructions")
+        reconstructions, fakes = self._generate_both(images, latents, noise)
 
         real_logits, fake_logits = discriminator(images), discriminator(fakes.detach())
         d_loss = _cross_entropy(real_logits, real_target) + _cross_entropy(fake_logits, 0.0)
@@ -404,11 +401,25 @@ class QAAN:
         outputs = real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
         return torch.stack([d_loss, g_loss, *outputs, *errors]).detach()
 
-    def _reconstruct(self, encoder: Encoder, images: torch.Tensor, noise: torch.Generator | None) -> torch.Tensor:
-        """Images from random bits of their codes, with gradients of the encoder and noise on the latents."""
-        signs = 2 * encoder.sample(images, noise) - 1
-        shift = torch.randn(signs.shape, generator=noise).to(self.device)
-        return self.generator(signs + self.settings.latent_noise * shift)
+    def _generate_both(
+        self, images: torch.Tensor, latents: torch.Tensor | None, noise: torch.Generator | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """Generate reconstructions of images, None without an encoder, and the images of latents.
+
+        Both pass the generator in one batch. In two, batch normalization would normalize them with the statistics of
+        each during training, and with their average afterwards.
+        """
+        if self.encoder is None:
+            if latents is None:
+                raise ValueError("latents must be given, because the objective 'associative' has no reconstructions")
+            return None, self.generator(latents)
+        signs = 2 * self.encoder.sample(images, noise) - 1
+        codes = signs + self.settings.latent_noise * torch.randn(signs.shape, generator=noise).to(self.device)
+        if latents is None:
+            reconstructions: torch.Tensor = self.generator(codes)
+            return reconstructions, reconstructions
+        reconstructions, fakes = self.generator(torch.cat([codes, latents])).tensor_split([len(codes)])
+        return reconstructions, fakes
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training changes, and the settings.

@@ -94,8 +94,9 @@ def test_a_step_is_the_one_written_by_hand(objective, digits):
     ones, zeros = torch.ones(BATCH, 1), torch.zeros(BATCH, 1)
     G, D, E = twin.generator, twin.discriminator, twin.encoder
     code = 2 * E.sample(images, noise) - 1
-    reconstruction = G(code + 0.4 * torch.randn(BATCH, 3, generator=noise))
-    fakes = reconstruction if latents is None else G(latents)
+    code = code + 0.4 * torch.randn(BATCH, 3, generator=noise)
+    everything = G(code if latents is None else torch.cat([code, latents]))  # one batch
+    reconstruction, fakes = everything[:BATCH], everything[-BATCH:]
     d_loss = loss(D(images), 0.9 * ones) + loss(D(fakes.detach()), zeros)
     d_loss.backward()
     twin.d_optimizer.step()
