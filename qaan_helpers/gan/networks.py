@@ -13,7 +13,6 @@ from ..mnist import check_images, check_tensor
 
 KERNEL: dict[str, Any] = {"kernel_size": 5, "stride": 2, "padding": 2, "bias": False}
 WIDTHS = (24, 48)  # channels after the first and the second convolution
-FLAT = WIDTHS[1] * 7 * 7  # numbers per image after the convolutions
 
 
 class Discriminator(nn.Module):
@@ -31,9 +30,9 @@ class Discriminator(nn.Module):
     def __init__(self, latent_dim: int = 8) -> None:
         super().__init__()
         self.latent_dim = check_integer("latent_dim", latent_dim, maximum=MAX_BITS)
-        self.convolutions = _convolutions()  #                                      (N, 2352)
-        self.hidden = nn.Sequential(nn.Linear(FLAT, latent_dim), nn.Tanh())  #      (N, latent_dim)
-        self.output = nn.Linear(latent_dim, 1)  #                                   (N, 1)
+        self.convolutions = _convolutions()  #     (N, 2352)
+        self.hidden = nn.Sequential(nn.Linear(WIDTHS[1] * 7 * 7, latent_dim), nn.Tanh())  # (N, latent_dim)
+        self.output = nn.Linear(latent_dim, 1)  #  (N, 1)
         self.apply(_initialize)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
@@ -82,7 +81,7 @@ class Encoder(nn.Module):
         self.latent_dim = check_integer("latent_dim", latent_dim, maximum=MAX_BITS)
         self.convolutions = _convolutions()  #               (N, 2352)
         self.hidden = nn.Sequential(  #                      (N, latent_dim)
-            nn.Linear(FLAT, latent_dim, bias=False), nn.BatchNorm1d(latent_dim, affine=False)
+            nn.Linear(WIDTHS[1] * 7 * 7, latent_dim, bias=False), nn.BatchNorm1d(latent_dim, affine=False)
         )
         self.apply(_initialize)
 
@@ -137,7 +136,7 @@ class Generator(nn.Module):
         self.latent_dim = check_integer("latent_dim", latent_dim, maximum=MAX_BITS)
         first, second = WIDTHS
         self.layers = nn.Sequential(  #                                         (N, latent_dim)
-            nn.Linear(latent_dim, FLAT, bias=False),
+            nn.Linear(latent_dim, second * 7 * 7, bias=False),
             nn.Unflatten(1, (second, 7, 7)),  #                                 (N, 48, 7, 7)
             nn.BatchNorm2d(second),
             nn.ReLU(inplace=True),

@@ -22,6 +22,7 @@ from ..bits import from_index, sample_bits
 from ..evaluation.metrics import classify
 from ..gan.model import QAAN
 from ..gan.storage import bundled, bundled_names
+from ..mnist import Digits
 from ..priors import MAX_ENUMERATED_BITS, Prior, ScrambledPrior, UniformPrior, circuit_prior, distribution
 from ..quantum.ansatz import angle_names
 from ..quantum.qcbm import QCBM
@@ -173,6 +174,39 @@ class SliderPanel(Panel):
     def figure(self) -> tuple[Figure, str]:
         """Draw the figure at the sliders' values."""
         return self.draw(*(slider.value for slider in self.controls.children))
+
+
+class RecallPanel(Panel):
+    """Sliders for a real digit and for the part of it that is hidden: its code, and what a model recalls from it.
+
+    Args:
+        gan: A trained QAAN.
+        digits: Real digits, usually test digits.
+    """
+
+    def __init__(self, gan: QAAN, digits: Digits) -> None:
+        super().__init__()
+        self.gan, self.digits = gan, digits
+        last = len(digits) - 1
+        self.number = ipw.IntSlider(0, 0, last, description="digit", tooltip="Number of the real digit", **WIDE)
+        self.hidden = ipw.IntSlider(0, 0, 28, description="hide rows", tooltip="Rows at the bottom to hide", **WIDE)
+        self.controls.children = [self.number, self.hidden]
+        self.watch(self.number, self.hidden)
+        self.refresh()
+
+    def figure(self) -> tuple[Figure, str]:
+        """Draw what is shown to the model, large, and next to it the recall and those with one bit flipped."""
+        shown = self.digits.images[[self.number.value]].clone()
+        shown[:, :, 28 - self.hidden.value :] = 0
+        code = self.gan.encode(shown)[0]
+        images = self.gan.decode(with_flips(code))
+        labels = classify(images)[0].tolist()
+        true = int(self.digits.labels[self.number.value])
+        names = [f"recalled\nas {labels[0]}", *flip_labels(code, labels)[1:]]
+        title = f"A real {true}, and what the model recalls from its code {plots.code_label(code)}"
+        figure = plots.digit_and_others(shown[0], f"shown: {true}", images, names, title, columns=5, framed=[0])
+        text = f"Shown: a real {true}, with {self.hidden.value} rows hidden. Its code is {one_line(code)}."
+        return figure, f"{text} Classifier label of the recalled image: {labels[0]}."
 
 
 class PlaygroundPanel(Panel):

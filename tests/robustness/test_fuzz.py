@@ -320,7 +320,7 @@ class Bench:
         circuit = qh.QCBMPrior(2, 1, "z", "linear", max_evaluations=8, refit_evaluations=8)
         self.runs = {"saved": qh.ProductPrior(3), "circuit": circuit}
         for name, prior in self.runs.items():
-            gan = qh.QAAN(prior, "cpu")
+            gan = qh.QAAN(prior, "cpu", objective="tied" if name == "circuit" else "associative")
             for _ in qh.train(gan, digits, 2, 4):
                 gan.save(self.scratch / name)
         self.whole = {path: path.read_bytes() for path in sorted(self.scratch.rglob("*")) if path.is_file()}

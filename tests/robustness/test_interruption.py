@@ -69,8 +69,9 @@ def small(kind):
         "product": lambda: qh.ProductPrior(3, seed=3),
         "qcbm": lambda: qh.QCBMPrior(2, 1, **options),
         "shots": lambda: qh.QCBMPrior(2, 1, execution=qh.Shots(50), optimizer="spsa", **options),
-    }[kind]()
-    return qh.QAAN(prior, device="cpu", seed=5, warm_up=1)
+    }
+    objective = "associative" if kind in prior else kind
+    return qh.QAAN(prior.get(kind, prior["product"])(), "cpu", 5, objective, warm_up=1)
 
 
 def load_whole(folder):
@@ -258,7 +259,7 @@ def test_a_command_that_is_killed_at_random_moments_ends_as_if_it_never_was(chil
 
 
 @needs_fork
-@pytest.mark.parametrize("kind", ["product", "qcbm", "shots"])
+@pytest.mark.parametrize("kind", ["product", "qcbm", "shots", "tied", "reconstruction"])
 def test_a_training_that_is_killed_at_random_moments_ends_as_if_it_never_was(children, tmp_path, kind):
     order = train_order(kind)
     digests = digests_of(children, order, tmp_path / "reference", EPOCHS)
@@ -397,7 +398,7 @@ def test_an_interrupt_while_the_state_is_copied_leaves_gradients_enabled(monkeyp
     assert gan.epoch == 0
 
 
-@pytest.mark.parametrize("kind", ["product", "qcbm", "shots"])
+@pytest.mark.parametrize("kind", ["product", "qcbm", "shots", "tied", "reconstruction"])
 @pytest.mark.parametrize("epochs", [0, 1, 2])  # in the warm-up, in the first fit, in a later one
 def test_an_interrupt_at_any_line_of_an_epoch_leaves_the_end_of_the_last(tmp_path, kind, epochs):
     digits, gan = few_digits(), small(kind)

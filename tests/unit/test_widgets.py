@@ -386,6 +386,30 @@ def test_your_own_sliders_change_your_own_figure():
     assert metadata["image/png"]["alt"] == "Now 0.2 and 0.4." and base64.b64decode(data["image/png"])
 
 
+def test_the_recall_panel_shows_what_the_model_recalls_from_a_real_digit(some_digits, monkeypatch):
+    digits = some_digits((3, 7), slice(32))
+    gan = qh.QAAN(qh.ProductPrior(4), "cpu", objective="reconstruction")
+    list(qh.train(gan, digits, 1, 16))
+    drawn, draw = [], plots.digit_and_others
+    monkeypatch.setattr(
+        plots, "digit_and_others", lambda *given, **options: drawn.append(given) or draw(*given, **options)
+    )
+    panel = widgets.RecallPanel(gan, digits)
+    panel.number.value = 3
+    shown, label, images, names, _ = drawn[-1]
+    assert torch.equal(shown, digits.images[3]) and label == f"shown: {digits.labels[3]}"
+    assert torch.equal(images[0], gan.recall(digits.images[[3]])[0]) and len(images) == len(names) == 5
+    flipped = gan.encode(digits.images[[3]])
+    flipped[0, 1] ^= 1
+    assert torch.equal(images[2], gan.decode(flipped)[0]) and names[2].startswith("flip bit 1")
+    panel.hidden.value = 10
+    half = digits.images[[3]].clone()
+    half[:, :, 18:] = 0
+    assert torch.equal(drawn[-1][0], half[0]) and torch.equal(drawn[-1][2][0], gan.recall(half)[0])
+    assert torch.equal(digits.images, some_digits((3, 7), slice(32)).images)  # the user's digits stay as they were
+    assert "with 10 rows hidden" in panel.figure()[1]
+
+
 def test_without_widgets_a_panel_is_its_figure_with_its_text(play):
     for name in PANELS:
         panel = getattr(play, name)
