@@ -76,7 +76,7 @@ class EncoderSettings(_CommonSettings):
     latent_noise: float = Field(0.2, ge=0, le=100, description="a number in [0, 100]")
     encoder_lr_factor: float = Field(1.0, gt=0, le=100, description="a number in (0, 100]")
     discriminator_lr_factor: float = Field(0.4, gt=0, le=100, description="a number in (0, 100]")
-    reconstruction_weight: float = Field(30.0, gt=0, le=1e6, description="a number in (0, 1,000,000]")
+    reconstruction_weight: float = Field(50.0, gt=0, le=1e6, description="a number in (0, 1,000,000]")
     reconstruction_ramp: int = Field(300, ge=1, description="an integer ≥ 1")
 
 
