@@ -3,6 +3,7 @@
 ROOT: a torchvision root with full MNIST. RUNS: the folder for what is saved after each epoch, to go on from.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -11,12 +12,17 @@ from tqdm.auto import tqdm
 import qaan_helpers as qh
 
 BEST = {"latent_noise": 0.2, "ema_decay": 0.995}  # best on full MNIST, by notebook 8's search
-MODELS = {  # digits, where from, epochs, batch size, prior, settings other than the defaults
+DEEP = {"layers": 4, "optimizer": {"name": "cobyla", "gradient_steps": 200}}  # the circuits of 12 qubits
+MODELS = {  # digits, where from, epochs, batch size, prior, objective and settings other than the defaults
     "qcbm_379_sample": ((3, 7, 9), "sample", 50, 64, qh.QCBMPrior(8), {}),
     "qcbm_379": ((3, 7, 9), "full", 30, 32, qh.QCBMPrior(8), BEST),
     "uniform_379": ((3, 7, 9), "full", 30, 32, qh.UniformPrior(8), BEST),
     "qcbm_ten": (range(10), "full", 16, 32, qh.QCBMPrior(8, bases="zt"), BEST),
     "uniform_ten": (range(10), "full", 16, 32, qh.UniformPrior(16), BEST),
+    "tied_379": ((3, 7, 9), "full", 12, 64, qh.QCBMPrior(8), {"objective": "tied"}),
+    "reconstruction_379": ((3, 7, 9), "full", 12, 64, qh.QCBMPrior(8), {"objective": "reconstruction"}),
+    "tied_ten": (range(10), "full", 8, 64, qh.QCBMPrior(12, **DEEP), {"objective": "tied"}),
+    "reconstruction_ten": (range(10), "full", 8, 64, qh.QCBMPrior(12, **DEEP), {"objective": "reconstruction"}),
 }
 
 DATA = Path(qh.__file__).parent / "data"
@@ -30,7 +36,11 @@ if left := epochs - gan.epoch:
         gan.save(runs / name)
 gan.save(DATA / "trained" / name, keep=1, for_training=False)
 
-test = qh.load_mnist(digits, "test", "full", root).images
-drawn = gan.sample(len(test))
-print(f"{name}: Inception Score {qh.inception_score(drawn):.3f} (real test digits {qh.inception_score(test):.3f}), "
-      f"Fréchet distance {qh.frechet_distance(drawn, test):.2f} to {len(test)} test digits")  # fmt: skip
+for source, n_images in (("full", None), ("sample", 2000)):
+    test = qh.load_mnist(digits, "test", source, root)
+    generated = gan.sample(n_images or len(test))
+    print(f"{name}: Inception Score {qh.inception_score(generated):.3f} (real test digits "
+          f"{qh.inception_score(test.images):.3f}), Fréchet distance {qh.frechet_distance(generated, test.images):.2f}, "
+          f"recall accuracy {qh.recall_accuracy(gan, test) if gan.thresholds is not None else math.nan:.3f}, "
+          f"{len(test)} test digits, {len(generated)} generated ones")  # fmt: skip
+print(f"bits: {gan.history[-1]}")

@@ -456,30 +456,27 @@ def budget_curves(
 
 
 def scatter(table: Any, title: str, references: Mapping[str, float]) -> Figure:
-    """Show one labeled point per row of a table.
+    """Show one point per row of a table, each with a marker of its own.
 
     Args:
-        table: A DataFrame whose index holds the labels. Its first column is the x value, the second the y value.
+        table: A DataFrame whose index holds the names of the points, at most ten. Its first column is the x value, the
+            second the y value.
         title: The figure's title.
         references: Maps a name to a y value, shown as a dotted line.
 
     Returns:
         The figure.
     """
-    figure, axis = new_figure(title, height=4)
+    figure, axis = new_figure(title, height=3.8)
     x, y = (np.asarray(table[column], dtype=float) for column in table.columns[:2])
-    axis.scatter(x, y, color=COLORS[0], zorder=3)
-    drawn: list[tuple[float, float]] = []
-    for name, at in sorted(zip(table.index, zip(x, y, strict=True), strict=True), key=lambda entry: entry[1]):
-        near = sum(abs(at[0] - a) < 0.15 * np.ptp(x) and abs(at[1] - b) < 0.08 * np.ptp(y) for a, b in drawn)
-        side = "right" if at[0] > x.min() + 0.7 * np.ptp(x) else "left"  # so that no label leaves the axes
-        shift = (-7 if side == "right" else 7, 4 - 12 * near)
-        axis.annotate(name, at, shift, textcoords="offset points", ha=side, size=9)
-        drawn.append(at)
+    for i, name in enumerate(table.index):
+        look = {"marker": "os^Dv*XPph"[i], "color": COLORS[i % len(COLORS)], "markersize": 8, "linestyle": ""}
+        axis.plot(x[i], y[i], label=name, **look)
     for name, value in references.items():
-        axis.axhline(value, color="0.4", linewidth=1, linestyle=":")
+        axis.axhline(value, color="0.4", linewidth=1, linestyle=":", zorder=0)
         axis.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=9)
     axis.set(xlabel=table.columns[0], ylabel=table.columns[1])
+    axis.legend(frameon=False, fontsize=9, loc="upper left")
     return figure
 
 

@@ -240,14 +240,15 @@ def test_budget_curves_have_a_panel_per_budget_and_a_line_per_method():
     assert legend(figure.axes[0]) == list(SPENT)
 
 
-def test_scatter_labels_every_point_and_reference():
+def test_scatter_shows_every_row_with_its_name_and_the_references():
     table = pd.DataFrame({"nats": [1.0, 0.5, 1.01], "FID": [9.0, 4.0, 9.1]}, index=["uniform", "circuit", "product"])
     (axis,) = plots.scatter(table, "title", {"limit": 3.0}).axes
-    assert sorted(map(tuple, axis.collections[0].get_offsets().tolist())) == sorted(map(tuple, table.values.tolist()))
-    labels = {text.get_text(): text for text in axis.texts}
-    assert labels.keys() == {*table.index, "limit"}
-    assert labels["circuit"].xy == (0.5, 4.0)
-    assert labels["uniform"].xyann != labels["product"].xyann  # two points next to each other
+    points = {line.get_label(): line for line in axis.lines if not line.get_label().startswith("_")}
+    assert {name: line.get_xydata().tolist() for name, line in points.items()} == {
+        name: [row] for name, row in zip(table.index, table.values.tolist(), strict=True)
+    }
+    assert len({line.get_marker() for line in points.values()}) == 3 and legend(axis) == list(table.index)
+    assert [text.get_text() for text in axis.texts] == ["limit"]
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("nats", "FID")
 
 
