@@ -3,7 +3,6 @@
 ROOT: a torchvision root with full MNIST. RUNS: the folder for what is saved after each epoch, to go on from.
 """
 
-import math
 import sys
 from pathlib import Path
 
@@ -36,11 +35,12 @@ if left := epochs - gan.epoch:
         gan.save(runs / name)
 gan.save(DATA / "trained" / name, keep=1, for_training=False)
 
-for source, n_images in (("full", None), ("sample", 2000)):
+for source in ("full", "sample"):
     test = qh.load_mnist(digits, "test", source, root)
-    generated = gan.sample(n_images or len(test))
-    print(f"{name}: Inception Score {qh.inception_score(generated):.3f} (real test digits "
-          f"{qh.inception_score(test.images):.3f}), Fréchet distance {qh.frechet_distance(generated, test.images):.2f}, "
-          f"recall accuracy {qh.recall_accuracy(gan, test) if gan.thresholds is not None else math.nan:.3f}, "
-          f"{len(test)} test digits, {len(generated)} generated ones")  # fmt: skip
-print(f"bits: {gan.history[-1]}")
+    generated = gan.sample(len(test) if source == "full" else 2000)
+    score, of_real = qh.inception_score(generated), qh.inception_score(test.images)
+    print(f"{name}: Inception Score {score:.3f} (real test digits {of_real:.3f})")
+    print(f"Fréchet distance {qh.frechet_distance(generated, test.images):.2f} of {len(generated)} to {len(test)} digits")
+    if gan.thresholds is not None:
+        print(f"recall accuracy {qh.recall_accuracy(gan, test):.3f}")
+print(gan.history[-1])
