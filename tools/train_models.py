@@ -40,7 +40,8 @@ for source in ("full", "sample"):
     generated = gan.sample(len(test) if source == "full" else 2000)
     score, of_real = qh.inception_score(generated), qh.inception_score(test.images)
     print(f"{name}: Inception Score {score:.3f} (real test digits {of_real:.3f})")
-    print(f"Fréchet distance {qh.frechet_distance(generated, test.images):.2f} of {len(generated)} to {len(test)} digits")
+    distance = qh.frechet_distance(generated, test.images)
+    print(f"Fréchet distance {distance:.2f} of {len(generated)} to {len(test)} digits")
     if gan.thresholds is not None:
         print(f"recall accuracy {qh.recall_accuracy(gan, test):.3f}")
 print(gan.history[-1])
