@@ -102,7 +102,7 @@ MUTATIONS = (
     Mutation(
         "save not synced to disk", "gan/storage.py", "os.fsync(file.fileno())", "pass", ("robustness/test_storage.py",)
     ),
-    Mutation("prior fitted one epoch late", "gan/training.py", ">= gan", "> gan", ("unit/test_training.py",)),
+    Mutation("prior fitted one epoch late", "gan/training.py", "waited < 0", "waited <= 0", ("unit/test_training.py",)),
     Mutation(
         "interrupted epoch not undone",
         "gan/training.py",
@@ -178,6 +178,69 @@ MUTATIONS = (
         "options.device, options.seed)",
         "options.device)",
         ("unit/test_cli.py",),
+    ),
+    Mutation(
+        "no gradient through the bits",
+        "gan/networks.py",
+        " + (p - p.detach())",
+        "",
+        ("unit/test_objectives.py",),
+    ),
+    Mutation(
+        "codes of images thresholded at 0",
+        "gan/model.py",
+        "self.activations(images).cpu() > self.thresholds",
+        "self.activations(images).cpu() > 0",
+        ("unit/test_objectives.py",),
+    ),
+    Mutation(
+        "prior fitted before the epoch with every objective",
+        "gan/training.py",
+        'fits_last = gan.objective == "reconstruction"',
+        "fits_last = False",
+        ("unit/test_objectives.py",),
+    ),
+    Mutation(
+        'prior fitted in the warm-up of "reconstruction"',
+        "gan/training.py",
+        "_fit_if_due(gan, digits, gan.epoch + 1)",
+        "_fit_if_due(gan, digits, gan.epoch + 2)",
+        ("unit/test_objectives.py",),
+    ),
+    Mutation(
+        "weight of the reconstruction without a ramp",
+        "gan/model.py",
+        "total = g_loss + ramp * ",
+        "total = g_loss + ",
+        ("unit/test_objectives.py",),
+    ),
+    Mutation(
+        "reconstructions and generated images swapped",
+        "gan/model.py",
+        "reconstructions, fakes = self.generator(torch.cat",
+        "fakes, reconstructions = self.generator(torch.cat",
+        ("unit/test_objectives.py",),
+    ),
+    Mutation(
+        "no noise on the codes",
+        "gan/model.py",
+        "codes = signs + self.settings.latent_noise * torch.randn",
+        "codes = signs + 0 * torch.randn",
+        ("unit/test_objectives.py",),
+    ),
+    Mutation(
+        "another prior is put in front, and not used",
+        "gan/model.py",
+        "vars(other).update(prior=prior, prior_fitted=True,",
+        "vars(other).update(prior=prior, prior_fitted=False,",
+        ("unit/test_objectives.py",),
+    ),
+    Mutation(
+        "encoder learns at the generator's momentum",
+        "gan/model.py",
+        "torch.optim.Adam(self.encoder.parameters(), lr=encoder_rate)",
+        "adam(self.encoder.parameters(), lr=encoder_rate)",
+        ("unit/test_objectives.py",),
     ),
 )
 

@@ -124,6 +124,13 @@ def test_the_weight_of_the_reconstruction_rises_linearly_to_its_value_and_stays(
     assert equal == [False, False, False, True, True, True]
 
 
+@pytest.mark.parametrize("objective", ENCODERS)
+def test_each_network_has_its_learning_rate(objective):
+    gan = make(objective, learning_rate=0.01, encoder_lr_factor=3.0, discriminator_lr_factor=0.5)
+    groups = [optimizer.param_groups for optimizer in (gan.g_optimizer, gan.d_optimizer, gan.e_optimizer)]
+    assert [(group["lr"], group["betas"][0]) for (group,) in groups] == [(0.01, 0.5), (0.005, 0.5), (0.03, 0.9)]
+
+
 def test_without_latents_only_an_encoder_has_images_to_offer(digits):
     with pytest.raises(ValueError, match="latents must be given"):
         make("associative").step(digits.images[:BATCH])
@@ -185,6 +192,14 @@ def test_the_associative_thresholds_are_the_medians_of_the_last_fit(digits):
     ordered = gan.thresholds
     assert torch.allclose(ordered, medians, atol=0.05)
     assert prior.fitted[-1].mean(0) == pytest.approx(0.5)
+
+
+def test_the_bits_of_a_fit_are_the_codes_of_its_images(digits):
+    gan = make("associative")
+    run(gan, digits)
+    bits = gan.read_bits(digits.images)
+    assert (gan.encode(digits.images) == bits).all()
+    assert (bits != (gan.activations(digits.images) > 0).cpu().numpy()).any()
 
 
 def test_before_the_first_fit_images_can_be_recalled_too(digits):

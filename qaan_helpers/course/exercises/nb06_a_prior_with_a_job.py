@@ -1,13 +1,17 @@
 """Checks of notebook 6's exercises: codes, recall, and the prior's part in it."""
 
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
 from math import inf
 
 import numpy as np
 import torch
 
+from ...evaluation.metrics import classify
 from ...gan.model import QAAN
 from ...gan.storage import bundled
-from ...mnist import load_mnist
+from ...mnist import Digits, load_mnist
 from .grading import NUMBER, WORD, Hint, between, equals, grade, needs_keys, one_of
 
 
@@ -38,11 +42,9 @@ def check_recall(recall: object) -> bool:
     Returns:
         Whether the answer is right.
     """
-    gan, images = QAAN.load(bundled("reconstruction_379"), "cpu"), load_mnist((3, 7, 9), "test", "sample").images[:12]
-    expected = gan.recall(images)
 
     def returned(function: object) -> torch.Tensor:
-        return function(gan, images)  # type: ignore[operator]
+        return function(_model(), _test().images[:12])  # type: ignore[operator]
 
     hints = [
         Hint(callable, "A function of a QAAN and images is needed."),
@@ -55,7 +57,7 @@ def check_recall(recall: object) -> bool:
             "Two calls return different images. Where does the noise come from?",
         ),
         Hint(
-            lambda f: torch.allclose(returned(f), expected, atol=1e-5),
+            lambda f: torch.allclose(returned(f), _model().recall(_test().images[:12]), atol=1e-5),
             "These are not the images of `gan.recall`. Is each activation compared with its threshold, and are the "
             "latents −1 and +1?",
         ),
@@ -105,26 +107,41 @@ def check_half_images(answer: object) -> bool:
     Returns:
         Whether the answer is right.
     """
+    asked = "Use all test images of the sample, and the bundled classifier."
     hints = [
         needs_keys({"whole": NUMBER, "half": NUMBER, "memory helps": WORD}),
-        between(0, 1, "It is a fraction from 0 to 1.", "whole"),
-        between(0, 1, "It is a fraction from 0 to 1.", "half"),
+        Hint(lambda a: abs(a["whole"] - _recalled(_test().images)) <= 0.02, f"whole: {asked}"),
+        Hint(lambda a: abs(a["half"] - _recalled(_half())) <= 0.02, f"half: {asked} Which rows are hidden?"),
+        one_of(("yes", "no"), "memory helps"),
+        Hint(
+            lambda a: (a["memory helps"] == "yes") == (_right(_half()) < _recalled(_half())),
+            "memory helps: Classify the half images themselves, too, without recall.",
+        ),
     ]
-    gan, test = QAAN.load(bundled("reconstruction_379"), "cpu"), load_mnist((3, 7, 9), "test", "sample")
-    half = test.images.clone()
-    half[:, :, 14:] = 0
-    values = {"whole": _right(gan.recall(test.images), test.labels), "half": _right(gan.recall(half), test.labels)}
-    for name, value in values.items():
-        hints.append(
-            between(value - 0.02, value + 0.02, "Use all test images of the sample, and the bundled classifier.", name)
-        )
-    helps = "yes" if _right(half, test.labels) < values["half"] else "no"
-    hints.append(one_of(("yes", "no"), "memory helps"))
-    hints.append(equals(helps, "Classify the half images themselves, too, without recall.", "memory helps"))
     return grade(answer, hints, "A memory answers with what it has stored, whether that is what you hid or not.")
 
 
-def _right(images: torch.Tensor, labels: torch.Tensor) -> float:
-    from ...evaluation.metrics import classify
+@cache
+def _model() -> QAAN:
+    return QAAN.load(bundled("reconstruction_379"), "cpu")
 
-    return (classify(images)[0] == labels).float().mean().item()
+
+@cache
+def _test() -> Digits:
+    with redirect_stdout(StringIO()):  # the notebook says which images were loaded
+        return load_mnist((3, 7, 9), "test", "sample")
+
+
+def _half() -> torch.Tensor:
+    images = _test().images.clone()
+    images[:, :, 14:] = 0
+    return images
+
+
+def _recalled(images: torch.Tensor) -> float:
+    return _right(_model().recall(images))
+
+
+def _right(images: torch.Tensor) -> float:
+    """The fraction of images of the test digits that the classifier labels correctly."""
+    return (classify(images)[0] == _test().labels).float().mean().item()

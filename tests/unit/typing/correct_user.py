@@ -16,3 +16,6 @@ for report in qh.train(gan, digits, epochs=1):
 images: torch.Tensor = gan.sample(16)
 gan.load_state_dict(gan.state_dict())
 score: float = qh.inception_score(images)
+memory = qh.QAAN(prior, objective="reconstruction", reconstruction_weight=10.0)
+recalled: torch.Tensor = memory.with_prior(qh.UniformPrior(4)).recall(images)
+fraction: float = qh.recall_accuracy(memory, digits)
