@@ -123,8 +123,8 @@ MUTATIONS = (
     Mutation(
         "discriminator sees brightness in 0 to 1",
         "gan/networks.py",
-        "2 * check_images(images) - 1",
-        "check_images(images)",
+        "return self.hidden(self.convolutions(2 * check_images(images) - 1))",
+        "return self.hidden(self.convolutions(check_images(images)))",
         ("unit/test_networks.py",),
     ),
     Mutation(
