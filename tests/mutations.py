@@ -175,8 +175,8 @@ MUTATIONS = (
     Mutation(
         "networks ignore --seed",
         "__main__.py",
-        "options.device, options.seed)",
-        "options.device)",
+        "options.device, options.seed, options.objective)",
+        "options.device, objective=options.objective)",
         ("unit/test_cli.py",),
     ),
     Mutation(
