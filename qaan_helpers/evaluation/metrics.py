@@ -256,7 +256,8 @@ def class_balance(images: torch.Tensor, digits: Iterable[int] = (3, 7, 9)) -> fl
 def recall_accuracy(gan: "QAAN", digits: Digits) -> float:
     """Compute the fraction of images whose recall the classifier assigns to the digit that the image shows.
 
-    The recall of an image is what the generator makes of its bits. Guessing gives about one in the number of digits.
+    The recall of an image is what the generator makes of its bits. If every image is one of k digits, guessing gives
+    about 1/k. The classifier's own errors count as errors of the recall.
 
     Args:
         gan: A trained QAAN.

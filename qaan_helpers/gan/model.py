@@ -40,7 +40,8 @@ class Report:
         d_loss: Loss of the discriminator in nats.
         g_loss: Loss of the generator in nats.
         d_real: Mean discriminator output D(x) for real images, a probability.
-        d_fake: Mean discriminator output D(G(z)) for generated images, a probability.
+        d_fake: Mean discriminator output for generated images, a probability: D(G(z)), or that for reconstructions if
+            the objective is "reconstruction".
         prior_cost: Negative log-likelihood of the bits under the prior when it was fitted, in nats; NaN if no fit.
         bits_entropy: Entropy of the bits, the negative log-likelihood under their empirical distribution, in nats.
         bits_correlation: Total correlation of the bits in nats: what the best product prior costs above the entropy.
@@ -97,6 +98,7 @@ class QAAN:
         d_optimizer: Adam optimizer of the discriminator.
         e_optimizer: Adam optimizer of the encoder; None without one.
         thresholds: Values above which the units' bits are 1 in `encode`, shape (latent_dim,); None before training.
+        n_steps: Number of training steps so far.
         history: One `Report` per epoch.
         trained_on: Description of the last training data; None before training.
 
@@ -125,6 +127,7 @@ class QAAN:
         self.prior_fitted = False
         self.trained_on: dict[str, Any] | None = None
         self.thresholds: torch.Tensor | None = None
+        self.n_steps = 0
         self._uniform = UniformPrior(prior.latent_dim, derive_seed(self.seed, "warm-up"))
         self._noise = torch.Generator().manual_seed(derive_seed(self.seed, "noise"))
 
@@ -249,6 +252,8 @@ class QAAN:
     def bits(self, images: torch.Tensor, seed: int | None = None) -> np.ndarray:
         """Binarize the activations, as for a fit of the prior.
 
+        With "median", a bit depends on the other images, too; `encode` uses fixed thresholds.
+
         Args:
             images: Images of shape (N, 1, 28, 28) in [0, 1].
             seed: Seed of the "bernoulli" binarization.
@@ -287,6 +292,8 @@ class QAAN:
 
     def encode(self, images: torch.Tensor) -> np.ndarray:
         """Encode images as bits, each image by itself, with the thresholds of the last fit.
+
+        The thresholds are the medians of the units if the binarization is "median", else 0.
 
         Args:
             images: Images of shape (N, 1, 28, 28) in [0, 1].
@@ -387,7 +394,7 @@ class QAAN:
             total, errors, optimizers = g_loss, [], [self.g_optimizer]
             if reconstructions is not None and isinstance(self.settings, EncoderSettings) and self.e_optimizer:
                 errors.append(mse_loss(reconstructions, images))
-                ramp = min(1.0, (int(self.ema.n_averaged) + 1) / self.settings.reconstruction_ramp)  # steps so far
+                ramp = min(1.0, (self.n_steps + 1) / self.settings.reconstruction_ramp)
                 total = g_loss + ramp * self.settings.reconstruction_weight * errors[0]
                 optimizers.append(self.e_optimizer)
             for optimizer in optimizers:
@@ -396,6 +403,7 @@ class QAAN:
             for optimizer in optimizers:
                 optimizer.step()
             self.ema.update_parameters(self.generator)
+            self.n_steps += 1
         finally:  # also after an interrupt, or D could not learn when training continues
             discriminator.requires_grad_(True)
         outputs = real_logits.sigmoid().mean(), fake_logits.sigmoid().mean()
@@ -428,9 +436,9 @@ class QAAN:
 
         Returns:
             A nested dict with the keys "seed", "objective", "settings", "prior" ("config" and "state", None for a
-            prior without them), "prior_fitted", "thresholds", "generator", "ema", "discriminator", "g_optimizer",
-            "d_optimizer", "random", "history" and "trained_on"; with an encoder also "encoder" and "e_optimizer". All
-            leaves are tensors, arrays, or values that JSON can hold.
+            prior without them), "prior_fitted", "thresholds", "n_steps", "generator", "ema", "discriminator",
+            "g_optimizer", "d_optimizer", "random", "history" and "trained_on"; with an encoder also "encoder" and
+            "e_optimizer". All leaves are tensors, arrays, or values that JSON can hold.
         """
         state = {
             "seed": self.seed,
@@ -439,6 +447,7 @@ class QAAN:
             "prior": self._prior_state(),
             "prior_fitted": self.prior_fitted,
             "thresholds": self.thresholds,
+            "n_steps": self.n_steps,
             "generator": self.generator.state_dict(),
             "ema": self.ema.state_dict(),
             "discriminator": self.discriminator.state_dict(),
@@ -474,12 +483,14 @@ class QAAN:
         history = [_report(entry) for entry in state["history"]]
         trained_on = _check_trained_on(state["trained_on"])
         seed = check_integer("seed", state["seed"], 0)
+        n_steps = check_integer("n_steps", state.get("n_steps", 0), 0)  # earlier versions did not need it
         self._load_prior(state["prior"])
         self._load_networks(state)
         self.ema.multi_avg_fn = get_ema_multi_avg_fn(settings.ema_decay)
         self._noise.set_state(torch.as_tensor(state["random"]["noise"]))
         self._uniform.load_state_dict(state["random"]["warm_up"])
         self.settings, self.seed, self.trained_on, self.thresholds = settings, seed, trained_on, thresholds
+        self.n_steps = n_steps
         self.prior_fitted = bool(state["prior_fitted"])
         self.history[:] = history
 

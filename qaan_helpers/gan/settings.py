@@ -64,8 +64,9 @@ class EncoderSettings(_CommonSettings):
         fit_samples: Maximum number of images whose codes the prior is fitted to.
         latent_noise: Standard deviation of the Gaussian noise added to the ±1 latents.
         ema_decay: Decay of the exponential moving average (EMA) of the generator's weights.
-        encoder_lr_factor: Learning rate of the encoder, as a multiple of `learning_rate`.
-        discriminator_lr_factor: Learning rate of the discriminator, as a multiple of `learning_rate`.
+        encoder_lr_factor: Learning rate of the encoder's Adam optimizer (β₁ = 0.9), as a multiple of `learning_rate`.
+        discriminator_lr_factor: Learning rate of the discriminator's Adam optimizer (β₁ = 0.5), as a multiple of
+            `learning_rate`.
         reconstruction_weight: Weight of the reconstruction's mean squared error per pixel in the generator's loss.
         reconstruction_ramp: Number of steps in which this weight rises linearly from 0. With the full weight from the
             start, the reconstructions are blurred, the discriminator recognizes them at once, and the adversarial

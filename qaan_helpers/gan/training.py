@@ -149,7 +149,7 @@ def _epoch(gan: QAAN, digits: Digits, batch_size: int, before: dict[str, Any], r
         history = [*gan.history, report]
         problems = health.diagnose(history, gan.settings, report.epoch * steps, codes, images, real_variance)
     else:
-        gan.load_state_dict({**after, **{name: before[name] for name in networks}})
+        gan.load_state_dict({**after, **{name: before[name] for name in [*networks, "n_steps"]}})
         problems = health.diagnose_divergence(report, gan.settings)
     gan.history.append(report)
     return problems

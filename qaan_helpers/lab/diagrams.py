@@ -1,4 +1,4 @@
-"""Diagrams of what the series builds: the two networks, and the states of single qubits."""
+"""Diagrams of what the series builds: the two networks, the objectives, and the states of single qubits."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -76,6 +76,62 @@ def _draw_stages(axis: Any, x: float, heights: list[int], stages: list[tuple[str
             arrow = {"arrowstyle": "-|>", "color": "0.35", "shrinkA": 0, "shrinkB": 0}
             axis.annotate("", (x, y - 0.19 * step), (x, heights[i - 1] + 0.19 * step), arrowprops=arrow)
             axis.text(x + 0.15, (y + heights[i - 1]) / 2, text, ha="left", va="center", size=8.5, linespacing=1.25)
+
+
+_NODES = {  # of an objective: place and text
+    "real": (0, 0, "real\nimages"),
+    "bits": (1, 0, "bits"),
+    "prior": (2, 0.42, "prior"),
+    "generator": (3, 0, "generator"),
+    "generated": (4, 0.42, "generated\nimages"),
+    "rebuilt": (4, -0.42, "reconstruc-\ntions"),
+    "game": (5, 0.42, "real or\ngenerated?"),
+    "error": (5, -0.42, "squared\nerror"),
+}
+_FROM_PRIOR = [("bits", "prior", "fit"), ("prior", "generator", "sample"), ("generator", "generated", "")]
+_REBUILD = [("real", "bits", "encoder"), ("bits", "generator", ""), ("generator", "rebuilt", "")]
+_OBJECTIVES = {  # arrows with their labels
+    "associative": [("real", "bits", "hidden\nlayer"), *_FROM_PRIOR, ("generated", "game", "")],
+    "tied": [*_REBUILD, *_FROM_PRIOR, ("generated", "game", ""), ("rebuilt", "error", "")],
+    "reconstruction": [*_REBUILD, *_FROM_PRIOR, ("rebuilt", "game", ""), ("rebuilt", "error", "")],
+}
+
+
+def objectives() -> Figure:
+    """Draw the flow of data of the three objectives, one below the other.
+
+    Returns:
+        The figure. Solid arrows belong to the training of the networks, and dashed ones to sampling after it.
+    """
+    figure = Figure(figsize=(9.5, 5.4))
+    axes = figure.subplots(3, 1)
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.93, hspace=0.12)
+    for axis, (name, arrows) in zip(axes, _OBJECTIVES.items(), strict=True):
+        axis.set(xlim=(-1.55, 5.35), ylim=(-0.75, 0.75))
+        axis.set_axis_off()
+        axis.text(-1.5, 0, f'"{name}"', va="center", weight="bold", size=11)
+        for start, end, label in arrows:
+            later = name == "reconstruction" and "prior" in (start, end) or "generated" in (start, end)
+            _connect(axis, _NODES[start], _NODES[end], label, later and name == "reconstruction")
+        used = {node for start, end, _ in arrows for node in (start, end)}
+        for node in used:
+            x, y, text = _NODES[node]
+            color = COLORS[0] if node in ("bits", "prior", "generator") else "0.45"
+            axis.add_patch(FancyBboxPatch((x - 0.27, y - 0.2), 0.54, 0.4, "round,pad=0.03", fc=color, ec="none"))
+            axis.text(x, y, text, ha="center", va="center", color="white", size=9)
+    figure.suptitle("Only an encoder ties the images to the bits from which they are generated", fontsize=11)
+    return figure
+
+
+def _connect(
+    axis: Any, start: tuple[float, float, str], end: tuple[float, float, str], label: str, later: bool
+) -> None:
+    (x0, y0, _), (x1, y1, _) = start, end
+    arrow = {"arrowstyle": "-|>", "color": "0.35", "linestyle": "--" if later else "-", "shrinkA": 0, "shrinkB": 0}
+    axis.annotate("", (x1 - 0.31, y1), (x0 + 0.31, y0), arrowprops=arrow, zorder=0)
+    aside = 0.05 * (y0 != y1) * (1 if y0 > y1 else -1)  # of a slanted arrow
+    side = {0: "center", 1: "left", -1: "right"}[int(np.sign(y0 - y1))]
+    axis.text((x0 + x1) / 2 + aside, (y0 + y1) / 2 + 0.05, label, ha=side, va="bottom", size=8.5, color="0.25")
 
 
 def bloch_spheres(

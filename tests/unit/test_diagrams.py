@@ -55,3 +55,18 @@ def test_states_are_at_their_place_on_the_bloch_sphere(monkeypatch):
     assert not any(line.get_color() == plots.COLORS[1] for line in with_path.axes[1].lines)
     four = diagrams.bloch_spheres({name: state for name, (state, _) in list(STATES.items())[:4]}, "Four states")
     assert len(plots.picture(four, "Four states.").data) < 120_000
+
+
+def test_the_objectives_are_drawn_with_what_each_compares():
+    figure = diagrams.objectives()
+    named = dict(zip(("associative", "tied", "reconstruction"), figure.axes, strict=True))
+    shown = {name: {text.get_text() for text in axis.texts} for name, axis in named.items()}
+    assert all(f'"{name}"' in texts for name, texts in shown.items())
+    assert "hidden\nlayer" in shown["associative"] and "squared\nerror" not in shown["associative"]
+    dashed = {
+        name: [text.arrow_patch.get_linestyle() for text in axis.texts if getattr(text, "arrow_patch", None)].count(
+            "--"
+        )
+        for name, axis in named.items()
+    }
+    assert dashed == {"associative": 0, "tied": 0, "reconstruction": 3}

@@ -45,12 +45,13 @@ def test_the_state_has_everything_that_training_changes(digits):
         name for name in after if not same({"history": [], "x": before[name]}, {"history": [], "x": after[name]})
     }
     networks = {"generator", "ema", "discriminator", "g_optimizer", "d_optimizer"}
-    assert changed == networks | {"prior", "prior_fitted", "thresholds", "history", "trained_on"}
+    assert changed == networks | {"prior", "prior_fitted", "thresholds", "n_steps", "history", "trained_on"}
     assert (
         after.keys()
         == before.keys()
         == networks
-        | {*("seed", "objective", "settings", "prior", "prior_fitted", "thresholds", "random", "history", "trained_on")}
+        | {*("seed", "objective", "settings", "prior", "prior_fitted", "thresholds", "n_steps")}
+        | {*("random", "history", "trained_on")}
     )
 
 

@@ -115,11 +115,10 @@ def test_the_weight_of_the_reconstruction_rises_linearly_to_its_value_and_stays(
     gradients = []
     for step in range(6):
         plain.load_state_dict({**gan.state_dict(), "settings": plain.settings.model_dump()})
-        plain.ema.n_averaged.fill_(9)
         for each in (gan, plain):
             each.step(digits.images[:BATCH], None, torch.Generator().manual_seed(step))
         gradients.append([each.encoder.hidden[0].weight.grad.clone() for each in (gan, plain)])
-        assert int(gan.ema.n_averaged) == step + 1
+        assert gan.n_steps == step + 1
     equal = [torch.allclose(one, other, rtol=1e-4, atol=1e-9) for one, other in gradients]
     assert equal == [False, False, False, True, True, True]
 
@@ -350,6 +349,7 @@ def test_a_save_for_sampling_only_still_recalls(objective, digits, tmp_path):
     loaded = qh.QAAN.load(tmp_path, "cpu")
     assert torch.equal(loaded.recall(digits.images), gan.recall(digits.images))
     assert not loaded.e_optimizer.state
+    assert loaded.n_steps == gan.n_steps == 3  # so that the weight of the reconstruction goes on where it was
 
 
 def test_a_state_of_another_objective_is_refused(digits):
