@@ -65,8 +65,8 @@ def check_recall(recall: object) -> bool:
     return grade(recall, hints, "A recall is four steps: activations, bits, latents, images.")
 
 
-def check_relabeling(answer: object) -> bool:
-    """Check exercise 3 of notebook 6: what flipping and permuting bits leaves unchanged.
+def check_signed_permutation(answer: object) -> bool:
+    """Check exercise 3 of notebook 6: what permuting and flipping bits leaves unchanged.
 
     Args:
         answer: A dictionary of True or False: "entropy", "total correlation", "mean of bit 0", "held-out KL" and
@@ -89,10 +89,10 @@ def check_relabeling(answer: object) -> bool:
             "total correlation",
         ),
         equals(False, "Flip bit 0: what was 1 becomes 0.", "mean of bit 0"),
-        equals(False, "The codes of held-out images stay as they are, and the prior's are relabeled.", "held-out KL"),
+        equals(False, "The codes of held-out images stay as they are, and the prior's change.", "held-out KL"),
         equals(True, "Two codes that differ in k bits: in how many do their images under the map differ?", "distances"),
     ]
-    praise = "The associative loop sees only what relabeling leaves unchanged, so the held-out KL cannot matter to it."
+    praise = "The associative loop sees only what stays the same, so the held-out KL cannot matter to it."
     return grade(answer, hints, praise)
 
 
