@@ -4,7 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import pytest
 
@@ -22,6 +22,9 @@ def test_the_tables_of_all_plans_are_stored():
         "defaults",
         "ladder_379",
         "ladder_ten",
+        "objectives_379",
+        "objectives_start",
+        "objectives_ten",
         "tuning",
     ]
 
@@ -100,6 +103,19 @@ def test_the_readme_states_the_verdicts_for_all_ten_digits():
         "With all ten digits, sixteen bits, five seeds and four epochs, the three comparisons (RBM, zo and zt) are"
     )
     assert f"{expected} inconclusive." in README
+
+
+def test_the_readme_shows_recall_and_distance_of_every_objective():
+    for arm in ("associative", "tied", "reconstruction"):
+        cells = [arm]
+        for digits in ("379", "ten"):
+            rows = [row for row in comparison.read_rows(RESULTS / f"objectives_{digits}.csv") if row["arm"] == arm]
+            assert sorted(row["seed"] for row in rows) == [0, 1, 2, 3, 4]
+            recall, distance = (
+                median(float(row[score]) for row in rows) for score in ("recall_accuracy", "frechet_distance")
+            )
+            cells += [f"{recall:.0%}", f"{distance:.1f}"]
+        assert f"| {' | '.join(cells)} |" in README
 
 
 def test_the_readme_quotes_the_scores_of_the_uniform_prior():
