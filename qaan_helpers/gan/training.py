@@ -192,6 +192,7 @@ def _play_epoch(gan: QAAN, digits: Digits, batch_size: int, latents: Sequence[to
         gan.encoder.train()
     batches = digits.batches(batch_size, derive_seed(gan.seed, "batches", gan.epoch), drop_last=True)
     noise = torch.Generator().manual_seed(derive_seed(gan.seed, "codes", gan.epoch))
-    results = [gan.step(images, part, noise) for (images, _), part in zip(batches, latents, strict=True)]
+    more = () if gan.encoder is None else (noise,)  # a user's own step may take images and latents only
+    results = [gan.step(images, part, *more) for (images, _), part in zip(batches, latents, strict=True)]
     means: list[float] = torch.stack(results).mean(0).tolist()
     return means

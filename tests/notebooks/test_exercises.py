@@ -82,6 +82,26 @@ TURNED = {"|+⟩": 1.0, "|+i⟩": 0.5, "|−⟩": 0.0, "|−i⟩": 0.5}
 LOWER = {"near 0": [8.3, 8.4, 8.2], "π/2": [8.1, 8.2, 8.0], "lower": "π/2"}
 
 
+def recalled(gan, images):
+    bits = (gan.activations(images).cpu() > gan.thresholds).numpy().astype(np.uint8)
+    return gan.generate(gan.latents(bits))
+
+
+def halves():
+    """What the fourth check of notebook 6 expects, computed by hand."""
+    gan, test = qh.QAAN.load(qh.bundled("reconstruction_379"), "cpu"), qh.load_mnist((3, 7, 9), "test", source="sample")
+    half = torch.where(torch.arange(28)[:, None] < 14, test.images, torch.zeros(()))
+    right = [
+        (classify(images)[0] == test.labels).float().mean().item()
+        for images in (recalled(gan, test.images), recalled(gan, half), half)
+    ]
+    return {"whole": right[0], "half": right[1], "memory helps": "yes" if right[1] > right[2] else "no"}
+
+
+UNCHANGED = dict.fromkeys(("entropy", "total correlation", "distances"), True)
+UNCHANGED |= dict.fromkeys(("mean of bit 0", "held-out KL"), False)
+
+
 def paired_bits():
     """The distribution of 16 uniform bits in which 0 and 8 are equal, and six more pairs (1 and 2, 3 and 4, ...)."""
     bits = (np.arange(2**16)[:, None] >> np.arange(16)) & 1
@@ -123,6 +143,7 @@ def one_flips():
 
 
 ROWS = compared_rows()
+HALVES = halves()
 PAIRED = paired_bits()
 ONE_FLIP, SAME_DIGIT, UNCLEAR, OTHER_DIGITS = one_flips()
 PREFERENCES = {"codes": [242, 251], "sevens": [0.334, 0.301], "nines": [0.356, 0.395]}
@@ -418,6 +439,54 @@ CASES = {
             (([1.0, 2.0, 3.0, 4.0, 5.0], 10), "solve"),
         ],
         ["154", "153"],
+    ),
+    "check_straight_through": (
+        [{"true": 1, "straight-through": 1.4}, {"true": 1.0, "straight-through": np.float64(1.4)}],
+        [
+            (1.4, "dictionary"),
+            ({"true": 1}, "dictionary"),
+            ({"true": 1.4, "straight-through": 1.4}, "b² = b"),
+            ({"true": 1, "straight-through": 2}, "How often is it"),
+            ({"true": 1, "straight-through": 0.7}, "mean of 2b"),
+        ],
+        ["1.4", "2p", "is 1."],
+    ),
+    "check_recall": (
+        [recalled, lambda gan, images: gan.recall(images)],
+        [
+            (np.zeros(3), "function"),
+            (lambda gan, images: gan.encode(images), "shape"),
+            (lambda gan, images: images[:3], "shape"),
+            (lambda gan, images: gan.sample(len(images)), "Two calls return different images"),
+            (lambda gan, images: images, "not the images"),
+            (lambda gan, images: gan.decode(1 - gan.encode(images)), "not the images"),
+            (lambda gan, images: gan.generate(gan.activations(images)), "not the images"),
+        ],
+        ["thresholds).", "astype"],
+    ),
+    "check_signed_permutation": (
+        [UNCHANGED, {name: np.bool_(value) for name, value in UNCHANGED.items()}],
+        [
+            ({"entropy": True}, "keys"),
+            (UNCHANGED | {"entropy": "yes"}, "True or False"),
+            (UNCHANGED | {"entropy": False}, "as a set"),
+            (UNCHANGED | {"total correlation": False}, "single bits' entropies"),
+            (UNCHANGED | {"mean of bit 0": True}, "Flip bit 0"),
+            (UNCHANGED | {"held-out KL": True}, "held-out images stay"),
+            (UNCHANGED | {"distances": False}, "in how many do their images"),
+        ],
+        ["True,", "False,"],
+    ),
+    "check_half_images": (
+        [HALVES],
+        [
+            (0.9, "dictionary"),
+            (HALVES | {"whole": 0.1}, "whole: Use all test images"),
+            (HALVES | {"half": HALVES["whole"]}, "Which rows are hidden"),
+            (HALVES | {"memory helps": "maybe"}, "one of"),
+            (HALVES | {"memory helps": "yes" if HALVES["memory helps"] == "no" else "no"}, "themselves, too"),
+        ],
+        ["0.9", "0.7", "0.6"],
     ),
     "check_five_times_worse": (
         [{"faulty": 0.7314, "kl": 0.273, "ahead": "chip"}],
