@@ -736,9 +736,10 @@ class MixedPrior(_Wrapper):
 
 
 class ScrambledPrior(_Wrapper):
-    """A learned prior whose codes are relabeled by one random permutation: the same entropy, without the correlations.
+    """A learned prior whose codes are exchanged by one random permutation of all 2ⁿ codes, which keeps the entropy.
 
-    It is a control. If its images are as good as the learned prior's, the learned correlations do not help them.
+    It is a control. If its images are as good as the learned prior's, what the prior has learned does not help them.
+    The total correlation is not lower in general: the permutation makes single bits nearly balanced.
 
     Args:
         prior: The learned prior, with at most 16 bits.
