@@ -52,7 +52,9 @@ def over_strong_discriminator(patch):
 
 
 def weights_for_activations(patch):
-    patch.setattr(qh.QAAN, "read_bits", lambda gan, images, seed=None: qh.binarize(gan.discriminator.hidden[0].weight.T))
+    patch.setattr(
+        qh.QAAN, "read_bits", lambda gan, images, seed=None: qh.binarize(gan.discriminator.hidden[0].weight.T)
+    )
 
 
 def sorted_shots(patch):
