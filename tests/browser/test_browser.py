@@ -26,7 +26,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 PLAY, GATES, LOOP = "00_play.ipynb", "03_qcbm_circuit.ipynb", "05_associative_training.ipynb"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-BITS, CIRCUIT, MORPH, MODEL = range(4)  # the panels, from top to bottom
+BITS, CIRCUIT, MORPH, MODEL, RECALL = range(5)  # the panels, from top to bottom
 PATIENCE = 120_000  # milliseconds, for a machine with other work to do
 WIDTHS = {"wide": 1600, "narrow": 800}
 BADGES = {"mybinder.org", "colab.research.google.com"}  # all that a page may ask of the network
@@ -217,7 +217,7 @@ def test_a_fresh_copy_shows_the_panels_pictures_before_any_cell_is_run(page, unr
 
 def test_all_cells_ran_without_an_error(page):
     assert page.locator(".jp-OutputArea-output[data-mime-type*='error']").count() == 0
-    assert page.locator(".jp-OutputArea .widget-image").count() == 4
+    assert page.locator(".jp-OutputArea .widget-image").count() == 5
 
 
 def test_a_switch_moves_by_mouse(window):
@@ -239,7 +239,11 @@ def test_a_switch_is_reached_and_moved_by_keyboard(window):
     assert {told, first.inner_text()} == {"bit 0 = 0", "bit 0 = 1"}
 
 
-@pytest.mark.parametrize(("number", "key"), [(CIRCUIT, "ArrowLeft"), (MORPH, "ArrowRight")], ids=["knob", "t"])
+@pytest.mark.parametrize(
+    ("number", "key"),
+    [(CIRCUIT, "ArrowLeft"), (MORPH, "ArrowRight"), (RECALL, "ArrowRight")],
+    ids=["knob", "t", "digit"],
+)
 def test_a_slider_moves_by_keyboard(window, number, key):
     panel = Panel(window, number)
     handle = panel.box.locator(".noUi-handle").first
