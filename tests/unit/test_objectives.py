@@ -145,6 +145,7 @@ def test_labels_have_no_influence_on_the_codes(objective, digits):
 # The memory
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("objective", ENCODERS)
 def test_four_images_are_memorized_and_each_is_recalled(objective, digits):
     four = qh.Digits(digits.images[:4].repeat(16, 1, 1, 1), digits.labels[:4].repeat(16))
@@ -324,6 +325,7 @@ def test_a_setting_of_another_objective_or_value_is_refused(objective, setting):
         make(objective, **setting)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("objective", ALL)
 @pytest.mark.parametrize(
     "prior", [lambda: qh.ProductPrior(3, seed=1), lambda: qh.QCBMPrior(3, layers=1, max_evaluations=20, seed=1)]
@@ -383,6 +385,7 @@ def test_an_epoch_that_ends_in_nan_is_undone_with_its_encoder(objective, digits)
     assert (gan.encode(digits.images) == codes).all()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("objective", ENCODERS)
 def test_a_discriminator_that_has_won_is_reported(objective, digits):
     """An adversarial game that does not start: the discriminator learns far faster than the generator."""
@@ -391,6 +394,7 @@ def test_a_discriminator_that_has_won_is_reported(objective, digits):
         run(gan, digits, 12)
 
 
+@pytest.mark.integration
 def test_the_command_line_trains_and_evaluates_every_objective(tmp_path, capsys):
     options = ["--source", "sample", "--digits", "7", "--epochs", "1", "--prior", "product", "--qubits", "3"]
     for objective in ALL:
