@@ -114,9 +114,7 @@ class QAAN:
         objective: str = "associative",
         **settings: Unpack[SettingsOptions],
     ) -> None:
-        if not isinstance(prior, Prior):
-            raise ValueError(f"prior must have latent_dim, fit(bits) and sample(n), like QCBMPrior(8); got {prior!r}")
-        self.prior = prior
+        self.prior = _check_prior(prior)
         self.seed = check_integer("seed", seed, 0)
         self.settings = check_settings(objective, settings)
         self.objective = objective
@@ -353,9 +351,7 @@ class QAAN:
         Raises:
             ValueError: If it is not a prior, or has another width.
         """
-        if not isinstance(prior, Prior):
-            raise ValueError(f"prior must have latent_dim, fit(bits) and sample(n), like QCBMPrior(8); got {prior!r}")
-        if prior.latent_dim != self.prior.latent_dim:
+        if _check_prior(prior).latent_dim != self.prior.latent_dim:
             raise ValueError(
                 f"prior must have {self.prior.latent_dim} bits, like the networks; {type(prior).__name__} has "
                 f"{prior.latent_dim}"
@@ -414,8 +410,8 @@ class QAAN:
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Generate reconstructions of images, None without an encoder, and the images of latents.
 
-        Both pass the generator in one batch. In two, batch normalization would normalize them with the statistics of
-        each during training, and with their average afterwards.
+        Both pass through the generator in one batch. In two, batch normalization would use the statistics of each in
+        training, and a mixture of both afterwards.
         """
         if self.encoder is None:
             if latents is None:
@@ -691,6 +687,12 @@ def _check_trained_on(data: Any) -> dict[str, Any] | None:
     if not numbers or not isinstance(data["digits"], str):
         raise TypeError(f"trained_on must hold digits, batch_size and labels; got {data!r}")
     return dict(data)
+
+
+def _check_prior(prior: Prior) -> Prior:
+    if not isinstance(prior, Prior):
+        raise ValueError(f"prior must have latent_dim, fit(bits) and sample(n), like QCBMPrior(8); got {prior!r}")
+    return prior
 
 
 def _check_thresholds(thresholds: Any, n_bits: int) -> torch.Tensor | None:

@@ -141,7 +141,7 @@ def _epoch(gan: QAAN, digits: Digits, batch_size: int, before: dict[str, Any], r
         codes = np.asarray(gan.active_prior.sample(CHECKED_CODES))
         latents = gan.latents(codes)
     if finite and gan.thresholds is None:  # there was no fit yet
-        gan.read_bits(_images_to_fit(gan, digits, gan.epoch)[0])
+        gan.read_bits(_chosen_images(gan, digits, gan.epoch)[0])
     seconds = time.perf_counter() - started
     report = Report(gan.epoch + 1, d_loss, g_loss, d_real, d_fake, *fit, seconds, prior_seconds, *errors)
     if finite:
@@ -167,21 +167,20 @@ def _fit_if_due(gan: QAAN, digits: Digits, epoch: int) -> tuple[tuple[float, flo
 
 
 def _fit_prior(gan: QAAN, digits: Digits, epoch: int) -> tuple[float, float, float]:
-    images, seed = _images_to_fit(gan, digits, epoch)
-    bits = gan.read_bits(images, seed)
+    images, rng = _chosen_images(gan, digits, epoch)
+    if isinstance(gan.settings, Settings) and gan.settings.fit_to == "both":
+        images[::2] = gan.sample(len(images[::2])).to(images.device)
+    bits = gan.read_bits(images, seed=int(rng.integers(2**31)))
     cost = gan.prior.fit(bits)
     gan.prior_fitted = True
     return math.nan if cost is None else float(cost), entropy(bits), total_correlation(bits)
 
 
-def _images_to_fit(gan: QAAN, digits: Digits, epoch: int) -> tuple[torch.Tensor, int]:
-    """Up to `fit_samples` images whose bits the prior is fitted to before an epoch, and a seed for the bits."""
+def _chosen_images(gan: QAAN, digits: Digits, epoch: int) -> tuple[torch.Tensor, np.random.Generator]:
+    """Choose up to `fit_samples` real images for a fit; return a copy, and the generator that chose them."""
     rng = np.random.default_rng(derive_seed(gan.seed, "fit", epoch))
     chosen = rng.permutation(len(digits))[: gan.settings.fit_samples]
-    images = digits.images[torch.from_numpy(chosen)]
-    if isinstance(gan.settings, Settings) and gan.settings.fit_to == "both":
-        images[::2] = gan.sample(len(images[::2])).to(images.device)
-    return images, int(rng.integers(2**31))
+    return digits.images[torch.from_numpy(chosen)], rng
 
 
 def _play_epoch(gan: QAAN, digits: Digits, batch_size: int, latents: Sequence[torch.Tensor | None]) -> list[float]:

@@ -202,6 +202,16 @@ def test_the_bits_of_a_fit_are_the_codes_of_its_images(digits):
     assert (bits != (gan.activations(digits.images) > 0).cpu().numpy()).any()
 
 
+@pytest.mark.parametrize("objective", ALL)
+def test_the_thresholds_of_a_warm_up_move_no_stream(objective, digits):
+    settings = {"fit_to": "both"} if objective == "associative" else {}
+    gan = make(objective, warm_up=5, **settings)
+    noise = gan.state_dict()["random"]["noise"].clone()
+    run(gan, digits)
+    assert gan.thresholds is not None
+    assert torch.equal(gan.state_dict()["random"]["noise"], noise)
+
+
 def test_before_the_first_fit_images_can_be_recalled_too(digits):
     gan = make("associative", warm_up=5)
     run(gan, digits)
