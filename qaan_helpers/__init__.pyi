@@ -22,6 +22,7 @@ from .evaluation.metrics import frechet_distance as frechet_distance
 from .evaluation.metrics import inception_score as inception_score
 from .evaluation.metrics import kernel_distance as kernel_distance
 from .evaluation.metrics import nearest_distance as nearest_distance
+from .evaluation.metrics import precision_recall as precision_recall
 from .evaluation.metrics import recall_accuracy as recall_accuracy
 from .gan.model import QAAN as QAAN
 from .gan.model import Report as Report
@@ -34,6 +35,7 @@ from .gan.storage import bundled as bundled
 from .gan.training import train as train
 from .mnist import Digits as Digits
 from .mnist import load_mnist as load_mnist
+from .priors import GaussianPrior as GaussianPrior
 from .priors import MixedPrior as MixedPrior
 from .priors import Prior as Prior
 from .priors import ProductPrior as ProductPrior
@@ -41,6 +43,8 @@ from .priors import QCBMPrior as QCBMPrior
 from .priors import RBMPrior as RBMPrior
 from .priors import ReplayPrior as ReplayPrior
 from .priors import ScrambledPrior as ScrambledPrior
+from .priors import SignedPermutationPrior as SignedPermutationPrior
+from .priors import SubsetPrior as SubsetPrior
 from .priors import UniformPrior as UniformPrior
 from .quantum.ansatz import qcbm_ansatz as qcbm_ansatz
 from .quantum.devices import circuit_costs as circuit_costs

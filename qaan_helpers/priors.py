@@ -25,6 +25,7 @@ MAX_ENUMERATED_BITS = 16  # of which all 2ⁿ states are enumerated
 RBM_CHAINS = 100  # Gibbs chains and rows per step; with 20, the cost diverges as the weights grow
 RBM_LEARNING_RATE = 1.0  # of the first step; it decreases linearly to 0, or the cost fluctuates by a nat and more
 RBM_ARRAYS = ("components_", "intercept_hidden_", "intercept_visible_", "h_samples_")  # scikit-learn's names
+SMALLEST_PROBABILITY = 1e-8  # of a code that a prior never generates, as in a circuit's cost
 RBM_SWEEPS = 100  # Gibbs sweeps from uniform bits to samples; 30 suffice for the bits of ten digits in 16 units
 
 
@@ -32,7 +33,8 @@ RBM_SWEEPS = 100  # Gibbs sweeps from uniform bits to samples; 30 suffice for th
 class Prior(Protocol):
     """A distribution over bit strings that can be fitted and sampled. Training needs these three members only.
 
-    To be compared on held-out bits, a prior also has `probabilities()`: shape (2ⁿ,), index = Σ_q bit_q · 2^q.
+    To be compared on held-out bits, a prior also has `probabilities()`: shape (2ⁿ,), index = Σ_q bit_q · 2^q. A prior
+    without bits, such as `GaussianPrior`, samples floating-point latents.
     """
 
     @property
@@ -99,7 +101,7 @@ class CircuitPrior(Prior, Protocol):
 
 
 def learned_prior(prior: Prior) -> Prior:
-    """Return the prior that is fitted: the prior itself, or the one inside a `MixedPrior` or `ScrambledPrior`.
+    """Return the prior that is fitted: the prior itself, or the one inside a wrapper such as `MixedPrior`.
 
     Args:
         prior: Any prior.
@@ -481,6 +483,131 @@ class ReplayPrior(_SeededPrior):
         self.bits = bits
 
 
+class SubsetPrior(_SeededPrior):
+    """The uniform distribution over K random codes: a control that has low entropy and learns nothing.
+
+    Args:
+        latent_dim: Number n of bits, at most 16.
+        n_codes: Number K of codes, at most 2ⁿ. The entropy is log K.
+        seed: Seed of the codes and of the samples; None for a random one.
+
+    Attributes:
+        codes: The codes, shape (K, n), uint8.
+
+    Raises:
+        ValueError: If latent_dim or n_codes is not an integer in its range.
+    """
+
+    kind = "subset"
+
+    def __init__(self, latent_dim: int = 8, n_codes: int = 16, seed: int | None = 0) -> None:
+        super().__init__(latent_dim, seed)
+        _check_enumerable(self.latent_dim)
+        check_integer("n_codes", n_codes, maximum=2**self.latent_dim)
+        self.codes = from_index(self._rng.permutation(2**self.latent_dim)[:n_codes], self.latent_dim)
+
+    def fit(self, bits: np.ndarray) -> float:
+        """Learn nothing and return the negative log-likelihood.
+
+        Args:
+            bits: Observed bits, shape (N, latent_dim).
+
+        Returns:
+            The negative log-likelihood of the bits in nats per row. The probability of other codes than the K counts as
+            10⁻⁸.
+
+        Raises:
+            ValueError: If the bits have another width or other values than 0 and 1.
+        """
+        index = to_index(check_bits(bits, self.latent_dim))
+        return float(-np.log(self.probabilities().clip(SMALLEST_PROBABILITY))[index].mean())
+
+    def sample(self, n_samples: int) -> np.ndarray:
+        """Sample the K codes with replacement.
+
+        Args:
+            n_samples: Number of latent codes.
+
+        Returns:
+            Bits of shape (n_samples, latent_dim), uint8.
+        """
+        return self.codes[self._rng.integers(len(self.codes), size=self._check_count(n_samples))]
+
+    def probabilities(self) -> np.ndarray:
+        """Return the distribution, shape (2ⁿ,): 1/K for each of the codes, 0 elsewhere."""
+        return np.bincount(to_index(self.codes), minlength=2**self.latent_dim) / len(self.codes)
+
+    def config(self) -> dict[str, Any]:
+        """Return what constructs this prior again."""
+        return {**super().config(), "n_codes": len(self.codes)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the random stream and the codes."""
+        return {**super().state_dict(), "codes": self.codes}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Args:
+            state: The state of a prior with the same `config`.
+
+        Raises:
+            ValueError: If the codes have another shape or other values than 0 and 1, or a code occurs twice.
+        """
+        codes = check_bits(state["codes"], self.latent_dim)
+        if codes.shape != self.codes.shape or len(np.unique(codes, axis=0)) < len(codes):
+            raise ValueError(f"codes must be {len(self.codes)} different ones; got shape {codes.shape}")
+        super().load_state_dict(state)
+        self.codes = codes
+
+
+class GaussianPrior(_SeededPrior):
+    """Standard normal latents, the usual prior of a GAN: a baseline without bits, which learns nothing.
+
+    It has no `probabilities()`, because its samples are real numbers.
+
+    Source: Radford et al., arXiv:1511.06434, with a uniform distribution of 100 numbers.
+
+    Args:
+        latent_dim: Number n of latents.
+        seed: Seed of the samples; None for a random one.
+
+    Raises:
+        ValueError: If latent_dim is not an integer in 1–10,000.
+    """
+
+    kind = "gaussian"
+
+    def __init__(self, latent_dim: int = 100, seed: int | None = 0) -> None:
+        super().__init__(latent_dim, seed)
+
+    def fit(self, bits: np.ndarray) -> float:
+        """Learn nothing.
+
+        Args:
+            bits: Observed bits, shape (N, latent_dim).
+
+        Returns:
+            NaN, because the latents are no bits.
+
+        Raises:
+            ValueError: If the bits have another width or other values than 0 and 1.
+        """
+        check_bits(bits, self.latent_dim)
+        return math.nan
+
+    def sample(self, n_samples: int) -> np.ndarray:
+        """Sample latents.
+
+        Args:
+            n_samples: Number of latents.
+
+        Returns:
+            Latents of shape (n_samples, latent_dim), float32, which a QAAN uses as they are.
+        """
+        return self._rng.standard_normal((self._check_count(n_samples), self.latent_dim), dtype=np.float32)
+
+
 class QCBMPrior:
     """A quantum circuit Born machine as a prior. Its first fit starts close to the uniform distribution.
 
@@ -641,7 +768,7 @@ class _Wrapper:
     kind: str
 
     def __init__(self, prior: Prior) -> None:
-        if not isinstance(prior, Prior) or isinstance(prior, _Wrapper):
+        if not isinstance(prior, Prior) or isinstance(prior, _Wrapper | GaussianPrior):
             raise ValueError(f"prior must be one that is fitted itself, such as QCBMPrior(8); got {prior!r}")
         self.prior = prior
 
@@ -794,6 +921,75 @@ class ScrambledPrior(_Wrapper):
         self.labels = labels
 
 
+class SignedPermutationPrior(_Wrapper):
+    """A learned prior whose bits are reordered and flipped in one random way, which keeps all Hamming distances.
+
+    It is a control. A generator that never learned which code belongs to which image treats all signed permutations of
+    the bits alike. If the images of this prior are worse, the images depend on what the single bits mean.
+
+    Args:
+        prior: The learned prior.
+        seed: Seed of the order and the flips; None for a random one.
+
+    Attributes:
+        order: Column `order[i]` of the learned prior's samples becomes column i, shape (n,).
+        flips: The bits that are flipped after that, 0 or 1, shape (n,), uint8.
+
+    Raises:
+        ValueError: If `prior` is not a learned prior.
+    """
+
+    kind = "signed_permutation"
+
+    def __init__(self, prior: Prior, seed: int | None = 0) -> None:
+        super().__init__(prior)
+        rng = np.random.default_rng(np.random.SeedSequence(seed).spawn(1)[0])
+        self.order = rng.permutation(prior.latent_dim)
+        self.flips = rng.integers(0, 2, prior.latent_dim, dtype=np.uint8)
+
+    def sample(self, n_samples: int) -> np.ndarray:
+        """Sample latent codes of the learned prior, reorder their bits and flip some.
+
+        Args:
+            n_samples: Number of latent codes.
+
+        Returns:
+            Bits of shape (n_samples, latent_dim), uint8.
+        """
+        return self.prior.sample(n_samples)[:, self.order] ^ self.flips
+
+    def probabilities(self) -> np.ndarray:
+        """Return the distribution, shape (2ⁿ,): p(b) is the learned prior's probability of the code that becomes b.
+
+        Raises:
+            ValueError: If n is above 16.
+        """
+        states = _states(self.latent_dim)
+        p = np.empty(len(states))
+        p[to_index(states[:, self.order] ^ self.flips)] = distribution(self.prior)
+        return p
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that fitting and sampling change, and the signed permutation."""
+        return {**super().state_dict(), "order": self.order, "flips": self.flips}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Args:
+            state: The state of a prior with the same `config`.
+
+        Raises:
+            ValueError: If the order is not a permutation of the bits, or the flips are not one bit each.
+        """
+        order, flips = np.array(state["order"]), np.array(state["flips"])
+        if order.shape != self.order.shape or (np.sort(order) != np.arange(len(order))).any():
+            raise ValueError(f"order must be a permutation of the integers from 0 to {self.latent_dim - 1}")
+        flips = check_bits(flips.reshape(1, -1), self.latent_dim)[0]
+        super().load_state_dict(state)
+        self.order, self.flips = order, flips
+
+
 PRIORS: dict[str, type] = {
     "uniform": UniformPrior,
     "product": ProductPrior,
@@ -802,6 +998,9 @@ PRIORS: dict[str, type] = {
     "replay": ReplayPrior,
     "mixed": MixedPrior,
     "scrambled": ScrambledPrior,
+    "signed_permutation": SignedPermutationPrior,
+    "subset": SubsetPrior,
+    "gaussian": GaussianPrior,
 }
 
 
@@ -872,7 +1071,7 @@ def distribution(prior: Any) -> np.ndarray:
     """Return the distribution of a prior over all latent codes.
 
     Args:
-        prior: A prior with `probabilities()`, as all in `PRIORS` have.
+        prior: A prior with `probabilities()`, as all priors of bits in `PRIORS` have.
 
     Returns:
         Probabilities, shape (2ⁿ,).

@@ -17,7 +17,7 @@ from ..checks import check_choice, check_integer
 from ..priors import make_prior
 
 Row = dict[str, Any]  # one row of a sweep's table: a number, None or text for each column
-TEXT_COLUMNS = ("arm", "digits", "data", "revision", "result", "versions", "configuration")
+TEXT_COLUMNS = ("arm", "prior", "digits", "data", "revision", "result", "versions", "configuration")
 MAX_ENUMERATED = 10  # values: 92,378 distinct resamples
 SAMPLED_VALUES = 30_000_000  # in the resamples of more values, which takes about a second
 MIN_RESAMPLES = 20_000  # however many values there are
@@ -42,6 +42,8 @@ def read_rows(path: str | Path) -> list[Row]:
 def last_scores(rows: list[Row], score: str, points: int = 1) -> dict[str, dict[int, float | None]]:
     """Average the last scores of each run; a GAN's scores swing from epoch to epoch.
 
+    Rows of a plan's compared priors, which name one in the column "prior", are left out.
+
     Args:
         rows: Rows as `read_rows` returns them.
         score: Column of the score, such as "frechet_distance".
@@ -54,6 +56,7 @@ def last_scores(rows: list[Row], score: str, points: int = 1) -> dict[str, dict[
         ValueError: If `points` is not an integer ≥ 1.
     """
     check_integer("points", points)
+    rows = [row for row in rows if not row.get("prior")]
     scores: dict[str, dict[int, list]] = {row["arm"]: {} for row in rows}
     for row in sorted(rows, key=lambda row: row["steps"]):
         scores[row["arm"]].setdefault(int(row["seed"]), []).append(row[score])
@@ -75,7 +78,7 @@ def baselines(rows: list[Row]) -> dict[str, str]:
     Raises:
         ValueError: If two uniform priors have the same number of bits.
     """
-    configs = {row["arm"]: json.loads(row["configuration"])["prior"] for row in rows}
+    configs = {row["arm"]: json.loads(row["configuration"])["prior"] for row in rows if not row.get("prior")}
     n_bits = {arm: make_prior(config).latent_dim for arm, config in configs.items()}
     uniform = [arm for arm, config in configs.items() if config["kind"] == "uniform"]
     by_bits = {n_bits[arm]: arm for arm in uniform}

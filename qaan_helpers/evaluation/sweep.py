@@ -23,6 +23,13 @@
     settings = { refresh = 2 }  # settings of this arm, which override those of all arms
     objective = "associative"   # of this arm
 
+    [priors.product]            # priors to compare on the trained networks of every run; none by default
+    kind = "product"
+    latent_dim = 8
+
+After a run's last epoch, each of the `priors` is fitted to the same bits of `fit_samples` training images, and the same
+networks generate images from its samples. Their rows have its name in the column "prior".
+
 Every finished run is saved at once, as a JSON file and as one row per score in `table.csv`. The same command again
 runs what is missing: interrupted, failed or damaged runs, and those that changed in the plan. A run is identified by
 its settings, not by the version of this package: use a new folder for a new version.
@@ -38,6 +45,7 @@ import math
 import re
 import shutil
 import subprocess
+import time
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -50,16 +58,25 @@ import torch
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 from scipy.special import entr
 
-from ..bits import from_index
+from ..bits import entropy, from_index, total_correlation
 from ..checks import check_integer
 from ..gan import storage
 from ..gan.health import TrainingWarning
-from ..gan.model import QAAN
+from ..gan.model import QAAN, derive_seed
 from ..gan.settings import OBJECTIVES, Objective, check_settings
 from ..gan.state import preserved
 from ..gan.training import train
 from ..mnist import Digits, Source, Split, load_mnist
-from ..priors import MAX_ENUMERATED_BITS, PersistentPrior, Prior, circuit_prior, distribution, learned_prior, make_prior
+from ..priors import (
+    MAX_ENUMERATED_BITS,
+    GaussianPrior,
+    PersistentPrior,
+    Prior,
+    circuit_prior,
+    distribution,
+    learned_prior,
+    make_prior,
+)
 from ..progress import tqdm
 from ..quantum.losses import kl_divergence, kl_sampling_bias
 from ..validation import validated
@@ -103,6 +120,7 @@ class _Plan(BaseModel, strict=True, extra="forbid"):
     score_at: Counts | None = Field(None, description="a non-empty list of integers ≥ 1, such as [1200, 2400]")
     seeds: Seeds = Field(description="a non-empty list of integers ≥ 0, such as [0, 1]")
     settings: dict[str, Any] = Field({}, description="a table of settings, such as { learning_rate = 5e-4 }")
+    priors: dict[str, Any] = Field({}, description="a table of priors: [priors.NAME] with a kind = …")
     arms: dict[str, Any] = Field(min_length=1, description="one table or more: [arms.NAME] with a prior = { kind = … }")
 
     @model_validator(mode="after")
@@ -137,9 +155,12 @@ def read_plan(path: str | Path) -> dict[str, Run]:
     try:
         plan = validated(_Plan, content)
         arms = {name: _check_arm(name, table, plan) for name, table in plan.arms.items()}
+        _check_compared(plan.priors, arms)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     shared = plan.model_dump(exclude={"seeds", "settings", "arms", "objective"}, exclude_none=True)
+    if not plan.priors:  # older runs have none
+        shared.pop("priors")
     runs = [{"arm": name, "seed": seed, **arms[name], **shared} for seed in plan.seeds for name in arms]
     return {_name(run): run for run in runs}
 
@@ -173,6 +194,7 @@ def run_one(run: Run) -> Result:
             if report.epoch in score_at:
                 progress = {"epoch": report.epoch, "steps": report.epoch * steps_per_epoch, "n_circuits": n_circuits}
                 scores.append(progress | _costs(gan) | _scores(gan, digits, test, run))
+    scores += [scores[-1] | changed for changed in _compare_priors(gan, digits, test, run)]
     return {
         "run": run,
         "data": repr(digits),
@@ -250,20 +272,41 @@ def revision() -> str | None:
 
 def _check_arm(name: str, table: object, plan: _Plan) -> Run:
     """Construct an arm's prior and settings once, and return their descriptions."""
-    path = f"arms.{name}" if re.fullmatch("[A-Za-z0-9_-]+", name) else f'arms."{name}"'
+    path = _table("arms", name)
     arm = validated(_Arm, table, path)
     objective = arm.objective or plan.objective
     check_settings(objective, plan.settings, "settings")
     check_settings(objective, arm.settings, f"{path}.settings")
-    if "seed" in arm.prior:
-        raise ValueError(f"{path}.prior.seed is not a known name; leave it out, the seeds of the plan are used")
-    try:
-        make_prior(arm.prior)
-    except (ValueError, TypeError, KeyError) as error:
-        missing = " is missing" if isinstance(error, KeyError) else ""
-        raise ValueError(f"{path}.prior: {error}{missing}") from error
+    _make_described(arm.prior, f"{path}.prior")
     run: Run = {"prior": arm.prior, "settings": plan.settings | arm.settings}
     return run if objective == "associative" else {"objective": objective, **run}  # older runs have no objective
+
+
+def _check_compared(priors: dict[str, Any], arms: dict[str, Run]) -> None:
+    """Construct the priors that are compared once, and compare their widths with those of all arms."""
+    widths = {name: make_prior(run["prior"]).latent_dim for name, run in arms.items()}
+    for name, config in priors.items():
+        path = _table("priors", name)
+        n = _make_described(config, path).latent_dim
+        if others := [arm for arm, width in widths.items() if width != n]:
+            got = f"{n}, and arm {others[0]!r} has {widths[others[0]]}"
+            raise ValueError(f"{path} must have as many bits as every arm; got {got}")
+
+
+def _table(table: str, name: str) -> str:
+    """The path of a table in a plan, with quotes where TOML needs them."""
+    return f"{table}.{name}" if re.fullmatch("[A-Za-z0-9_-]+", name) else f'{table}."{name}"'
+
+
+def _make_described(config: Any, path: str) -> Prior:
+    """Construct a plan's prior, or say what is wrong with its description."""
+    if isinstance(config, dict) and "seed" in config:
+        raise ValueError(f"{path}.seed is not a known name; leave it out, the seeds of the plan are used")
+    try:
+        return make_prior(config)
+    except (ValueError, TypeError, KeyError) as error:
+        missing = " is missing" if isinstance(error, KeyError) else ""
+        raise ValueError(f"{path}: {error}{missing}") from error
 
 
 def _name(run: Run) -> str:
@@ -291,26 +334,83 @@ def _costs(gan: QAAN) -> dict[str, float | None]:
     return {name: None if math.isnan(value) else value for name, value in fit.items()} | seconds  # JSON has no NaN
 
 
-def _scores(gan: QAAN, digits: Digits, test: Digits, run: Run) -> dict[str, float | None]:
-    """Scores of images and of the prior. The run continues as if it had not been scored."""
+def _scores(gan: QAAN, digits: Digits, test: Digits, run: Run) -> dict[str, Any]:
+    """Scores of images, of the prior and of the networks. The run continues as if it had not been scored."""
     with preserved(gan):
         images = gan.sample(run["n_images"])
         of_prior = _prior_scores(gan, test, run["seed"])
-    coverage = metrics.class_coverage(images)
-    wanted = [coverage[digit] for digit in run["digits"]]
+    recalled = metrics.features(gan.recall(test.images))
     return {
-        "inception_score": metrics.inception_score(images),
-        "frechet_distance": metrics.frechet_distance(images, test.images),
-        "kernel_distance": metrics.kernel_distance(images, test.images),
-        "class_balance": metrics.class_balance(images, run["digits"]) if len(wanted) > 1 else None,
+        **_image_scores(images, run),
+        "nearest_distance": metrics.nearest_distance(images, digits.images).mean().item(),
+        "recall_accuracy": metrics.recall_accuracy(gan, test),
+        "reconstruction_distance": metrics.frechet_of_features(recalled, _real_features(run)[0]),
+        **of_prior,
+    }
+
+
+def _image_scores(images: torch.Tensor, run: Run) -> dict[str, float | None]:
+    """Scores of generated images, from one pass through each of the two networks that extract features."""
+    real, also_real = _real_features(run)
+    features = metrics.features(images)
+    logits = metrics.digit_classifier().head(features)
+    fractions = torch.bincount(logits.argmax(1), minlength=10) / len(logits)
+    coverage = dict(enumerate(fractions.tolist()))
+    wanted = [coverage[digit] for digit in run["digits"]]
+    precision, recall = None, None
+    if len(images) >= metrics.NEIGHBORS + 2:
+        precision, recall = metrics.precision_recall_of_features(features, real[: len(features)])
+    return {
+        "inception_score": metrics.inception_of_logits(logits),
+        "frechet_distance": metrics.frechet_of_features(features, real),
+        "kernel_distance": metrics.kernel_distance_of_features(features, real),
+        "second_frechet_distance": metrics.frechet_of_features(
+            metrics.features(images, metrics.small_extractor()), also_real
+        ),
+        "precision": precision,
+        "recall": recall,
+        "class_balance": metrics.balance_of_coverage(coverage, run["digits"]) if len(wanted) > 1 else None,
         "wanted_fraction": sum(wanted),
         "rarest_digit": min(wanted),
         "distinct_images": metrics.distinct_images(images),
-        "nearest_distance": metrics.nearest_distance(images, digits.images).mean().item(),
-        "recall_accuracy": metrics.recall_accuracy(gan, test),
-        "reconstruction_distance": metrics.frechet_distance(gan.recall(test.images), test.images),
-        **of_prior,
     }
+
+
+def _real_features(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    return _features_of_test(tuple(run["digits"]), run["source"])
+
+
+@cache
+def _features_of_test(digits: tuple[int, ...], source: Source) -> tuple[torch.Tensor, torch.Tensor]:
+    """The test images' features, (M, 64), in both networks."""
+    images = _digits(digits, "test", source).images
+    return metrics.features(images), metrics.features(images, metrics.small_extractor())
+
+
+def _compare_priors(gan: QAAN, digits: Digits, test: Digits, run: Run) -> Iterator[dict[str, Any]]:
+    """Fit each of the run's compared priors to the same bits, and score the same networks' images of its samples."""
+    priors = run.get("priors", {})
+    if not priors:
+        return
+    rng = np.random.default_rng(derive_seed(run["seed"], "compared priors"))
+    chosen = torch.from_numpy(rng.permutation(len(digits))[: gan.settings.fit_samples])
+    bits = gan.bits(digits.images[chosen], seed=run["seed"])
+    of_bits = {"bits_entropy": entropy(bits), "bits_correlation": total_correlation(bits)}
+    for name, config in priors.items():
+        prior = make_prior({**config, "seed": run["seed"]})
+        started = time.perf_counter()
+        cost = prior.fit(bits)
+        seconds = time.perf_counter() - started
+        other = gan.with_prior(prior)
+        yield {
+            "prior": name,
+            "prior_cost": None if math.isnan(cost) else cost,
+            **of_bits,
+            "prior_seconds": seconds,
+            **_image_scores(other.sample(run["n_images"]), run),
+            "nearest_distance": None,  # it is about the networks
+            **_prior_scores(other, test, run["seed"]),
+        }
 
 
 def _prior_scores(gan: QAAN, test: Digits, seed: int) -> dict[str, float | None]:
@@ -320,13 +420,13 @@ def _prior_scores(gan: QAAN, test: Digits, seed: int) -> dict[str, float | None]
     """
     names = "held_out_kl", "held_out_kl_bias", "prior_entropy", "prior_correlation"
     n_bits = gan.prior.latent_dim
-    if n_bits > MAX_ENUMERATED_BITS:
+    if n_bits > MAX_ENUMERATED_BITS or isinstance(gan.active_prior, GaussianPrior):
         return dict.fromkeys(names)
     bits, p = gan.bits(test.images, seed=seed), distribution(gan.active_prior)
     means = (p @ from_index(np.arange(len(p)), n_bits)).clip(0, 1)  # rounding can exceed 1 if a bit is always set
     independent = entr([means, 1 - means]).sum()  # entropy of the product distribution with the same means
-    entropy = entr(p).sum()
-    values = kl_divergence(bits, p), kl_sampling_bias(p, len(bits)), entropy, independent - entropy
+    of_prior = entr(p).sum()
+    values = kl_divergence(bits, p), kl_sampling_bias(p, len(bits)), of_prior, independent - of_prior
     return dict(zip(names, map(float, values), strict=True))
 
 
@@ -381,8 +481,10 @@ def _write_table(path: Path, runs: dict[str, Run], results: dict[str, Result]) -
             result, run = results[name], results[name]["run"]
             rest = {key: result[key] for key in ("n_parameters", "data", "revision")}
             rest |= {"warnings": len(result["warnings"]), "result": name}
-            rest |= {"versions": json.dumps(result["versions"]), "configuration": json.dumps(run)}
-            rows += [{"arm": run["arm"], "seed": run["seed"], **scores, **rest} for scores in result["scores"]]
+            long = {"versions": json.dumps(result["versions"]), "configuration": json.dumps(run)}
+            for scores in result["scores"]:  # rows of compared priors would repeat the longest cells
+                more = {} if scores.get("prior") else long
+                rows.append({"arm": run["arm"], "seed": run["seed"], **scores, **rest, **more})
     text = io.StringIO()
     if rows:
         columns = dict.fromkeys(name for row in rows for name in row)  # results of older versions have fewer

@@ -58,7 +58,7 @@ def diagnose(
         history: The reports of all epochs so far.
         settings: The settings of the training.
         steps: Steps of each network so far.
-        codes: Latent codes of the epoch, shape (N, n), uint8.
+        codes: Latent codes of the epoch, shape (N, n): bits, or floating-point latents.
         images: Images generated from some of them, shape (M, 1, 28, 28).
         real_variance: The `image_variance` of real images.
 
@@ -107,6 +107,8 @@ def _collapsed(settings: AnySettings, steps: int, images: torch.Tensor, real_var
 
 
 def _collapsed_prior(report: "Report", settings: AnySettings, codes: np.ndarray) -> str | None:
+    if np.issubdtype(codes.dtype, np.floating):  # latents without bits
+        return None
     maximum, measured = _max_entropy(codes), entropy(codes)
     if len(codes) < MIN_SAMPLES or measured >= LOW_ENTROPY * maximum:
         return None

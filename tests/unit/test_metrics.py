@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from scipy.linalg import sqrtm
 
 import qaan_helpers as qh
-from qaan_helpers.evaluation.metrics import WEIGHTS, classify, digit_classifier
+from qaan_helpers.evaluation.metrics import WEIGHTS, classify, digit_classifier, features, small_extractor
 
 SCORES = (qh.inception_score, qh.class_coverage, qh.confidence, qh.class_balance, qh.distinct_images)
-DISTANCES = (qh.frechet_distance, qh.kernel_distance, qh.nearest_distance)
+DISTANCES = (qh.frechet_distance, qh.kernel_distance, qh.nearest_distance, qh.precision_recall)
 
 pytestmark = pytest.mark.filterwarnings("error")  # a warning of torchmetrics would appear in the reader's notebook
 
@@ -116,6 +116,75 @@ def test_frechet_distance_orders_images_by_how_good_they_are(real, noise):
 def test_frechet_distance_takes_more_images_than_fit_in_one_block(real, all_digits):
     many = all_digits.images.roll(350, 0)  # 1,000 images pass the classifier in five blocks
     assert qh.frechet_distance(many, real) == pytest.approx(frechet_by_hand(many, real), rel=1e-2)
+
+
+# Other features
+
+
+def test_an_extractor_of_your_own_takes_the_place_of_the_classifiers_features(real, noise):
+    """Four mean gray levels as features: the distance is that of the formula in four dimensions."""
+
+    def quarters(images):
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+    images, reference = (0.7 * real + 0.3 * noise)[:150], real[150:]
+    a, b = (quarters(x).double().numpy() for x in (images, reference))
+    root = sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
+    assert qh.frechet_distance(images, reference, quarters) == pytest.approx(expected, rel=1e-3)
+    kernels = [(x @ y.T / 4 + 1) ** 3 for x, y in ((a, a), (b, b), (a, b))]
+    off = ~np.eye(150, dtype=bool)
+    expected = kernels[0][off].mean() + kernels[1][off].mean() - 2 * kernels[2].mean()
+    assert qh.kernel_distance(images, reference, quarters) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_second_extractor_is_another_network_that_knows_digits(all_digits, real, noise):
+    first, second = features(all_digits.images), features(all_digits.images, small_extractor())
+    assert first.shape == second.shape == (1000, 64)
+    centers = torch.stack([second[all_digits.labels == digit].mean(0) for digit in range(10)])
+    assert (torch.cdist(second, centers).argmin(1) == all_digits.labels).float().mean() > 0.95
+    worse = [(1 - weight) * real[:150] + weight * noise[:150] for weight in (0, 0.2, 0.4)]
+    distances = [qh.frechet_distance(images, real[150:], small_extractor()) for images in worse]
+    assert distances == sorted(distances) and distances[-1] > 5 * distances[0]
+
+
+@pytest.mark.parametrize("wrong", [lambda images: images, lambda images: images.flatten(1)[:5]])
+def test_an_extractor_without_one_row_per_image_is_refused(real, wrong):
+    with pytest.raises(ValueError, match=r"extractor must return features \(N, d\), one row per image; got shape"):
+        qh.frechet_distance(real, real, wrong)
+
+
+# Precision and recall
+
+
+def precision_by_hand(images, reference):
+    """The fraction of images within the fifth-neighbor distance of a reference image, one image at a time."""
+    a, b = features(images).double().numpy(), features(reference).double().numpy()
+    radii = [sorted(np.linalg.norm(b - point, axis=1))[5] for point in b]  # the first is the point itself
+    return np.mean([(np.linalg.norm(b - point, axis=1) < radii).any() for point in a])
+
+
+def test_precision_and_recall_are_the_formula(real, noise):
+    images, reference = (0.9 * real + 0.1 * noise)[:120], real[150:]
+    precision, recall = qh.precision_recall(images, reference)
+    assert precision == pytest.approx(precision_by_hand(images, reference))
+    assert recall == pytest.approx(precision_by_hand(reference, images))
+    assert 0 < precision < 1
+
+
+def test_precision_falls_with_noise_and_recall_with_missing_digits(all_digits, noise, capsys):
+    ones, others = (all_digits.images[mask] for mask in (all_digits.labels == 1, all_digits.labels != 1))
+    precision, recall = qh.precision_recall(ones[:50], torch.cat([ones[50:], others]))
+    assert precision > 0.8 and recall < 0.2
+    precision, _ = qh.precision_recall(noise, others)
+    assert precision < 0.01
+    assert capsys.readouterr().out == ""  # the library prints
+
+
+def test_precision_and_recall_need_seven_images(real):
+    for images, reference in ((real[:6], real), (real, real[:6])):
+        with pytest.raises(ValueError, match="N ≥ 7"):
+            qh.precision_recall(images, reference)
 
 
 # Kernel distance

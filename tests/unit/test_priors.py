@@ -3,9 +3,11 @@
 import copy
 import json
 import math
+import warnings
 
 import numpy as np
 import pytest
+import torch
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 
 import qaan_helpers as qh
@@ -24,6 +26,8 @@ KINDS = {
     "replay": lambda seed=0: qh.ReplayPrior(4, seed),
     "mixed": lambda seed=0: qh.MixedPrior(small_qcbm(4, seed=seed), 0.3, seed),
     "scrambled": lambda seed=0: qh.ScrambledPrior(small_qcbm(4, seed=seed), seed),
+    "signed permutation": lambda seed=0: qh.SignedPermutationPrior(small_qcbm(4, seed=seed), seed),
+    "subset": lambda seed=0: qh.SubsetPrior(4, 8, seed),
     "exact": lambda seed=0: small_qcbm(4, seed=seed),
     "shots": lambda seed=0: small_qcbm(4, execution=qh.Shots(200), seed=seed),
     "zo": lambda seed=0: small_qcbm(2, bases="zo", seed=seed),
@@ -392,9 +396,10 @@ def test_a_share_that_is_none_is_refused(share):
         qh.MixedPrior(qh.UniformPrior(2), share)
 
 
-@pytest.mark.parametrize("kind", [qh.MixedPrior, qh.ScrambledPrior])
+@pytest.mark.parametrize("kind", [qh.MixedPrior, qh.ScrambledPrior, qh.SignedPermutationPrior])
 @pytest.mark.parametrize(
-    "prior", ["qcbm", None, qh.MixedPrior(qh.UniformPrior(2)), qh.ScrambledPrior(qh.UniformPrior(2))]
+    "prior",
+    ["qcbm", None, qh.MixedPrior(qh.UniformPrior(2)), qh.ScrambledPrior(qh.UniformPrior(2)), qh.GaussianPrior(2)],
 )
 def test_only_a_prior_that_learns_on_its_own_is_mixed_or_scrambled(kind, prior):
     with pytest.raises(ValueError, match="prior must be one that is fitted itself, such as QCBMPrior"):
@@ -443,6 +448,88 @@ def test_labels_that_are_none_are_refused():
             prior.load_state_dict({**prior.state_dict(), "labels": np.array(labels)})
     with pytest.raises(ValueError, match="at most 16 bits; got 17"):
         qh.ScrambledPrior(qh.UniformPrior(17))
+
+
+# Other controls
+
+
+def test_a_signed_permutation_keeps_hamming_distances_and_entropy():
+    """All pairs of codes stay as far apart, and each bit of the samples is one of the learned prior's bits or its
+    complement."""
+    prior, same = qh.SignedPermutationPrior(qh.RBMPrior(4, seed=1), seed=1), qh.RBMPrior(4, seed=1)
+    bits = some_bits()
+    assert prior.fit(bits) == same.fit(bits)
+    before, after = same.sample(500), prior.sample(500)
+    distances = [(codes[:, None] != codes[None]).sum(2) for codes in (before, after)]
+    assert np.array_equal(*distances)
+    assert not np.array_equal(before, after)
+    assert np.array_equal(after, before[:, prior.order] ^ prior.flips)
+    assert np.allclose(sorted(prior.probabilities()), sorted(same.probabilities()))
+    order, flips = prior.order, prior.flips
+    prior.fit(bits)
+    assert prior.order is order and prior.flips is flips
+    signed = {(tuple(p.order), tuple(p.flips)) for p in (qh.SignedPermutationPrior(same, seed=s) for s in range(20))}
+    assert len(signed) > 15
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"order": np.array([0, 0])}, "order must be a permutation of the integers from 0 to 1"),
+        ({"order": np.array([0, 1, 2])}, "order must be a permutation"),
+        ({"flips": np.array([0, 2])}, "bits must be 0 or 1; got 2"),
+        ({"flips": np.array([0, 1, 1])}, r"shape \(N, 2\)"),
+    ],
+)
+def test_a_signed_permutation_that_is_none_is_refused(part, message):
+    prior = qh.SignedPermutationPrior(qh.UniformPrior(2))
+    with pytest.raises(ValueError, match=message):
+        prior.load_state_dict({**prior.state_dict(), **part})
+
+
+def test_a_subset_has_k_codes_with_equal_probabilities_whatever_it_is_fitted_to():
+    prior = qh.SubsetPrior(6, 10, seed=3)
+    before = prior.probabilities()
+    assert sorted(set(before)) == [0, 0.1] and (before > 0).sum() == 10
+    assert qh.entropy(prior.sample(5000)) == pytest.approx(math.log(10), abs=0.01)
+    assert prior.fit(prior.sample(50)) == pytest.approx(math.log(10))
+    assert prior.fit(qh.from_index(np.flatnonzero(before == 0), 6)) == pytest.approx(-math.log(1e-8))
+    assert np.array_equal(prior.probabilities(), before)
+    assert (qh.SubsetPrior(6, 10, seed=4).probabilities() != before).any()
+
+
+@pytest.mark.parametrize("n_codes", [0, 5, 1.5])
+def test_a_subset_of_an_impossible_size_is_refused(n_codes):
+    with pytest.raises(ValueError, match="n_codes must be an integer"):
+        qh.SubsetPrior(2, n_codes)
+
+
+def test_codes_of_another_subset_are_refused():
+    prior = qh.SubsetPrior(3, 2)
+    for codes in (np.zeros((2, 3)), np.zeros((1, 3)), np.full((2, 3), 3)):
+        with pytest.raises(ValueError, match="codes must be 2 different ones|bits must be"):
+            prior.load_state_dict({**prior.state_dict(), "codes": codes})
+
+
+def test_a_gaussian_prior_samples_standard_normal_latents_that_the_qaan_uses_as_they_are():
+    prior = qh.GaussianPrior(20, seed=1)
+    latents = prior.sample(4000)
+    assert latents.shape == (4000, 20) and latents.dtype == np.float32
+    assert np.allclose(latents.mean(0), 0, atol=0.08) and np.allclose(latents.std(0), 1, atol=0.05)
+    assert math.isnan(prior.fit(np.zeros((3, 20))))
+    gan = qh.QAAN(qh.GaussianPrior(20), device="cpu", latent_noise=0.3)
+    assert np.array_equal(gan.latents(latents, torch.Generator()).numpy(), latents)
+
+
+def test_a_gan_with_gaussian_latents_trains_without_warnings_and_comes_back_from_disk(some_digits, tmp_path):
+    digits = some_digits((3, 7), slice(None, None, 20))
+    gan = qh.QAAN(qh.GaussianPrior(8), device="cpu", seed=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reports = list(qh.train(gan, digits, 2, 20))
+    assert all(math.isnan(report.prior_cost) for report in reports)
+    gan.save(tmp_path)
+    assert torch.equal(qh.QAAN.load(tmp_path, "cpu").sample(5), gan.sample(5))
 
 
 # Probabilities

@@ -20,7 +20,7 @@ from distributed import Client, LocalCluster
 
 import qaan_helpers as qh
 from qaan_helpers.__main__ import main
-from qaan_helpers.evaluation import sweep
+from qaan_helpers.evaluation import comparison, metrics, sweep
 
 pytestmark = pytest.mark.integration
 
@@ -138,6 +138,9 @@ def test_results_are_those_of_a_training_by_hand(swept):
         "inception_score": qh.inception_score(images),
         "frechet_distance": qh.frechet_distance(images, test.images),
         "kernel_distance": qh.kernel_distance(images, test.images),
+        "second_frechet_distance": qh.frechet_distance(images, test.images, metrics.small_extractor()),
+        "precision": qh.precision_recall(images, test.images[:60])[0],
+        "recall": qh.precision_recall(images, test.images[:60])[1],
         "class_balance": qh.class_balance(images, (3, 7)),
         "wanted_fraction": sum(qh.class_coverage(images)[d] for d in (3, 7)),
         "rarest_digit": min(qh.class_coverage(images)[d] for d in (3, 7)),
@@ -162,6 +165,75 @@ def test_the_same_run_in_this_process_gives_the_same_scores(swept):
     stored = results_in(swept[0] / "out")[name]
     del stored["sha256"]
     assert reproducible(sweep.run_one(runs[name]))["scores"] == reproducible(stored)["scores"]
+
+
+COMPARED = """
+[priors]
+product = { kind = "product", latent_dim = 3 }
+"another circuit" = { kind = "qcbm", n_qubits = 3, layers = 1, optimizer = "adam", max_evaluations = 5 }
+latents = { kind = "gaussian", latent_dim = 3 }
+"""
+
+
+def test_compared_priors_are_fitted_to_the_same_bits_and_sampled_with_the_same_networks(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_distribute", here)
+    plan = written(tmp_path, PLAN.replace("[0, 3]", "[3]") + COMPARED)
+    results = sweep.run_plan(plan, tmp_path / "out")
+    uniform, circuit = ([s for s in r["scores"] if "prior" in s] for r in results)
+    assert [s["prior"] for s in uniform] == [s["prior"] for s in circuit] == ["product", "another circuit", "latents"]
+    (last,) = [s for s in results[1]["scores"] if "prior" not in s and s["epoch"] == 2]
+    for of_prior in circuit:
+        for same in ("recall_accuracy", "reconstruction_distance", "seconds", "epoch"):
+            assert of_prior[same] == last[same]
+        assert of_prior["bits_entropy"] == circuit[0]["bits_entropy"]
+        assert of_prior["frechet_distance"] != last["frechet_distance"]
+    product, another, latents = circuit
+    assert product["prior_cost"] == pytest.approx(product["bits_entropy"] + product["bits_correlation"], abs=1e-3)
+    assert latents["prior_cost"] is None and latents["held_out_kl"] is None
+    assert another["prior_seconds"] > 0 and product["nearest_distance"] is None
+
+    prior = qh.QCBMPrior(3, 1, entanglement="none", max_evaluations=12, refit_evaluations=10, seed=3)
+    gan = qh.QAAN(prior, device="cpu", seed=3, latent_noise=0.1, warm_up=0)
+    digits, test = (qh.load_mnist((3, 7), split, "sample") for split in ("train", "test"))
+    for _ in qh.train(gan, digits, 2, 300):
+        pass
+    fitted = qh.ProductPrior(3, seed=3)
+    fitted.fit(gan.bits(digits.images))
+    assert product["held_out_kl"] == pytest.approx(qh.kl_divergence(gan.bits(test.images), fitted.probabilities()))
+    images = gan.with_prior(fitted).sample(60)
+    assert product["frechet_distance"] == pytest.approx(qh.frechet_distance(images, test.images), rel=1e-3)
+
+    rows = comparison.read_rows(tmp_path / "out" / "table.csv")
+    assert [row["prior"] for row in rows if row["arm"] == "uniform"] == [
+        "",
+        "",
+        "product",
+        "another circuit",
+        "latents",
+    ]
+    assert all(bool(row["configuration"]) != bool(row["prior"]) for row in rows)
+    alone = [row for row in rows if not row["prior"]]
+    assert comparison.last_scores(rows, "frechet_distance") == comparison.last_scores(alone, "frechet_distance")
+    assert comparison.baselines(rows) == {"a circuit": "uniform"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('{ kind = "product"', '{ kind = "rainbow"', "priors.product: prior kind must be one of .*; got 'rainbow'"),
+        (
+            'kind = "product", latent_dim = 3',
+            'kind = "product", latent_dim = 4',
+            "priors.product must have as many bits as every arm; got 4, and arm 'uniform' has 3",
+        ),
+        ("layers = 1, opt", "seed = 1, opt", 'priors."another circuit".seed is not a known name'),
+        ('product = { kind = "product", latent_dim = 3 }', "product = 3", "priors.product: a prior must be described"),
+    ],
+)
+def test_a_compared_prior_that_cannot_work_is_refused(tmp_path, old, new, message):
+    assert old in COMPARED
+    with pytest.raises(ValueError, match=message):
+        sweep.read_plan(written(tmp_path, PLAN + COMPARED.replace(old, new)))
 
 
 def test_workers_and_dashboard_listen_on_this_machine_only(swept):
