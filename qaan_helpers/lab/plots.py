@@ -480,6 +480,33 @@ def scatter(table: Any, title: str, references: Mapping[str, float]) -> Figure:
     return figure
 
 
+def strips(
+    values: Mapping[str, Any], title: str, label: str, ends: Mapping[str, tuple[float, float]] | None = None
+) -> Figure:
+    """Show one row of points per name: a ring for each value, and a filled dot for their mean.
+
+    Args:
+        values: Maps the name of a row, from the top, to its values, such as one score per seed.
+        title: The figure's title.
+        label: What the values are, with their unit.
+        ends: Maps names to the lower and upper end of an interval, shown as a line through the row.
+
+    Returns:
+        The figure.
+    """
+    figure, axis = new_figure(title, height=0.9 + 0.32 * len(values))
+    for row, (name, numbers) in enumerate(values.items()):
+        numbers = np.asarray(numbers, dtype=float)
+        axis.plot(numbers, np.full(len(numbers), row), "o", color="0.55", markerfacecolor="none", markersize=5)
+        if ends and name in ends:
+            axis.plot(ends[name], [row, row], "-", color=COLORS[0], linewidth=2)
+        axis.plot(numbers.mean(), row, "D", color=COLORS[0], markersize=6)
+    axis.set(xlabel=label, yticks=range(len(values)), yticklabels=list(values), ylim=(len(values) - 0.5, -0.5))
+    axis.grid(axis="x", color="0.9")
+    axis.set_axisbelow(True)
+    return figure
+
+
 def pair_tables(named: dict[str, np.ndarray], title: str, label: str, cut: int | None = None) -> Figure:
     """Show tables of pairs of bits as heat maps on a common scale, without their diagonals.
 
