@@ -15,31 +15,33 @@ TABLES = [plan.with_suffix(".csv") for plan in sorted(RESULTS.glob("*.toml")) if
 every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.stem)
 
 
+STUDY = {f"study_{part}" for part in ("379", "ten", "autoencoder", "16", "symmetry", "associative", "tied")}
+INCOMPLETE = STUDY  # tables whose last runs have not ended
+
+
 def test_the_tables_of_all_plans_are_stored():
-    assert [table.stem for table in TABLES] == [
-        "baseline",
-        "controls",
-        "defaults",
-        "ladder_379",
-        "ladder_ten",
-        "objectives_379",
-        "objectives_start",
-        "objectives_ten",
-        "tuning",
-    ]
+    assert {table.stem for table in TABLES} | INCOMPLETE == STUDY | {
+        *("baseline", "controls", "defaults", "ladder_379", "ladder_ten"),
+        *("objectives_379", "objectives_start", "objectives_ten", "tuning"),
+    }
 
 
 @every_table
 def test_rows_are_those_of_the_plan(table):
     runs, rows = sweep.read_plan(table.with_suffix(".toml")), comparison.read_rows(table)
-    assert list(dict.fromkeys(row["result"] for row in rows)) == list(runs)
-    for name, run in runs.items():
-        scored = [row for row in rows if row["result"] == name]
+    names = list(dict.fromkeys(row["result"] for row in rows))
+    assert names == [name for name in runs if name in names or table.stem not in INCOMPLETE]
+    for name in names:
+        run = runs[name]
+        scored = [row for row in rows if row["result"] == name and not row.get("prior")]
         assert all(json.loads(row["configuration"]) == run for row in scored)
         assert {(row["arm"], row["seed"]) for row in scored} == {(run["arm"], run["seed"])}
         steps = [row["steps"] for row in scored]
         assert len(set(steps)) == len(run.get("score_at", [0])) and steps == sorted(steps)
-        assert all(math.isfinite(row[score]) for row in scored for score in ("frechet_distance", "inception_score"))
+        compared = [row for row in rows if row["result"] == name and row.get("prior")]
+        assert [row["prior"] for row in compared] == list(run.get("priors", ()))
+        scores = [row[score] for row in scored + compared for score in ("frechet_distance", "inception_score")]
+        assert all(map(math.isfinite, scores))
 
 
 @every_table
@@ -47,7 +49,7 @@ def test_rows_are_of_one_state_of_committed_code_and_of_one_environment(table):
     rows = comparison.read_rows(table)
     (revision,) = {row["revision"] for row in rows}
     assert re.fullmatch("[0-9a-f]{7,40}", revision)  # no "-dirty"
-    versions = [json.loads(text) for text in {row["versions"] for row in rows}]  # of the packages that a run has loaded
+    versions = [json.loads(text) for text in {row["versions"] for row in rows} if text]  # of the packages loaded
     for package in {"python", "qaan_helpers", "torch", "qiskit", "qiskit_aer"}.union(*versions):
         assert len({of_run[package] for of_run in versions if package in of_run}) == 1, package
 
