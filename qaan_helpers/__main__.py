@@ -167,9 +167,14 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
+    from .evaluation.cluster import Tls
     from .evaluation.sweep import run_plan
 
-    run_plan(options.plan, options.out, options.scheduler, options.workers)
+    files = options.tls_ca, options.tls_cert, options.tls_key
+    if any(files) != all(files):
+        raise ValueError("--tls-ca, --tls-cert and --tls-key belong together; give all three or none")
+    tls = Tls(*files) if all(files) else None
+    run_plan(options.plan, options.out, options.scheduler, options.workers, options.checkpoint_every, tls)
     print(f"All runs are in {options.out}, their scores in {options.out / 'table.csv'}")
 
 
@@ -241,6 +246,10 @@ def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     sweep.add_argument("--out", type=Path, default=Path("results"), help="folder of the results; they are kept")
     sweep.add_argument("--scheduler", help="of a Dask cluster, such as tcp://10.0.0.1:8786; default: start one here")
     sweep.add_argument("--workers", type=int, help="processes of the cluster here; default: one per core")
+    every = "epochs between two checkpoints of a run, in OUT/checkpoints, which all workers must be able to write"
+    sweep.add_argument("--checkpoint-every", type=int, metavar="K", help=every)
+    for name, what in (("ca", "authority's certificate"), ("cert", "client's certificate"), ("key", "client's key")):
+        sweep.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=f"{what} for a scheduler with TLS")
 
 
 def _data_options(parser: argparse.ArgumentParser) -> None:

@@ -40,7 +40,6 @@ import csv
 import hashlib
 import io
 import json
-import logging
 import math
 import re
 import shutil
@@ -49,6 +48,7 @@ import time
 import tomllib
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -77,17 +77,14 @@ from ..priors import (
     learned_prior,
     make_prior,
 )
-from ..progress import tqdm
 from ..quantum.losses import kl_divergence, kl_sampling_bias
 from ..validation import validated
-from . import metrics
+from . import cluster, metrics
 
 Run = dict[str, Any]  # arm, seed, prior, settings, and what all runs of the plan share, as JSON can hold it
 Result = dict[str, Any]  # a run with its scores and provenance, as JSON can hold it
 
-# By default, Dask's workers return freed memory from 64 kB on. Each training step needs it again, which takes 1.5 times
-# as long.
-KEEP_MEMORY = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
+REAL_FEATURES: dict[Any, tuple[torch.Tensor, torch.Tensor]] = {}
 LEARNED = ("p", "components_", "intercept_hidden_", "intercept_visible_", "angles")  # parameters in priors' states
 
 
@@ -165,86 +162,180 @@ def read_plan(path: str | Path) -> dict[str, Run]:
     return {_name(run): run for run in runs}
 
 
-def run_one(run: Run) -> Result:
+def run_one(run: Run, images: tuple[Digits, Digits] | None = None, checkpoints: "Checkpoints | None" = None) -> Result:
     """Train and score one run of a plan, on one thread of this process.
 
     Args:
         run: A run as `read_plan` returns it.
+        images: The training and the test images; loaded if None.
+        checkpoints: Where and how often to save the training. If there is a checkpoint of this run, it continues there.
 
     Returns:
         The run with "data", "versions", "revision", "n_parameters", "warnings" and "scores", as JSON can hold it.
     """
     torch.set_num_threads(1)
-    wanted, source = tuple(run["digits"]), run["source"]
-    digits, test = _digits(wanted, "train", source), _digits(wanted, "test", source)
+    digits, test = images or _load(run)
     batch_size = min(run["batch_size"], len(digits))
     steps_per_epoch = len(digits) // batch_size
     unit, per_epoch = ("epochs", 1) if "epochs" in run else ("steps", steps_per_epoch)
     score_at = {math.ceil(at / per_epoch) for at in run["score_at"]}
     epochs = math.ceil(run[unit] / per_epoch)
-    prior = make_prior({**run["prior"], "seed": run["seed"]})
-    gan = QAAN(prior, run["device"], run["seed"], run.get("objective", "associative"), **run["settings"])
-    circuit = circuit_prior(prior)
-    scores, n_circuits = [], 0
+    gan, progress = (checkpoints and checkpoints.read(run)) or (_new(run), _Progress())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TrainingWarning)
-        for report in train(gan, digits, epochs, batch_size):
+        for report in train(gan, digits, epochs - gan.epoch, batch_size) if gan.epoch < epochs else ():
+            circuit = circuit_prior(gan.prior)
             if circuit and circuit.last_fit and not math.isnan(report.prior_cost):
-                n_circuits += circuit.last_fit.n_circuits
+                progress.n_circuits += circuit.last_fit.n_circuits
             if report.epoch in score_at:
-                progress = {"epoch": report.epoch, "steps": report.epoch * steps_per_epoch, "n_circuits": n_circuits}
-                scores.append(progress | _costs(gan) | _scores(gan, digits, test, run))
+                at = {"epoch": report.epoch, "steps": report.epoch * steps_per_epoch, "n_circuits": progress.n_circuits}
+                progress.scores.append(at | _costs(gan) | _scores(gan, digits, test, run))
+            progress.warnings += [str(w.message) for w in caught if issubclass(w.category, TrainingWarning)]
+            caught.clear()
+            if checkpoints:
+                checkpoints.write(run, gan, progress)
+    scores = progress.scores
     scores += [scores[-1] | changed for changed in _compare_priors(gan, digits, test, run)]
     return {
         "run": run,
         "data": repr(digits),
         "versions": storage.versions(),
         "revision": revision(),
-        "n_parameters": _n_parameters(prior),
-        "warnings": [str(w.message) for w in caught if issubclass(w.category, TrainingWarning)],
+        "n_parameters": _n_parameters(gan.prior),
+        "warnings": list(dict.fromkeys(progress.warnings)),
         "scores": scores,
     }
 
 
+def _new(run: Run) -> QAAN:
+    """The model of a run before its first epoch."""
+    prior = make_prior({**run["prior"], "seed": run["seed"]})
+    return QAAN(prior, run["device"], run["seed"], run.get("objective", "associative"), **run["settings"])
+
+
+@dataclass
+class _Progress:
+    """What a result needs from the epochs so far, besides the model."""
+
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    n_circuits: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where runs save their training, and how often.
+
+    Args:
+        folder: A folder that all workers can write, with one folder per run inside.
+        every: Number of epochs between two checkpoints.
+    """
+
+    folder: Path
+    every: int
+
+    def write(self, run: Run, gan: QAAN, progress: _Progress) -> None:
+        """Save a run if a checkpoint is due. The one before stays until this one is complete.
+
+        Args:
+            run: The run.
+            gan: Its model after an epoch.
+            progress: Its scores so far.
+        """
+        if gan.epoch % self.every:
+            return
+        folder = self.folder / _name(run)
+        gan.save(folder)
+        content = json.dumps({"epoch": gan.epoch, **vars(progress)})
+        storage.write_atomically(folder / "progress.json", content.encode())
+
+    def read(self, run: Run) -> tuple[QAAN, _Progress] | None:
+        """Load the last complete checkpoint of a run.
+
+        Args:
+            run: The run.
+
+        Returns:
+            The model and the scores so far; None if there is no intact checkpoint.
+        """
+        folder = self.folder / _name(run)
+        try:
+            progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+            gan = QAAN.load(folder / f"epoch_{progress.pop('epoch'):06d}.safetensors", run["device"])
+            return gan, _Progress(**progress)
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError):
+            return None
+
+    def delete(self, run: Run) -> None:
+        """Delete the checkpoints of a finished run.
+
+        Args:
+            run: The run.
+        """
+        shutil.rmtree(self.folder / _name(run), ignore_errors=True)
+
+
 def run_plan(
-    plan: str | Path, out: str | Path, scheduler: str | None = None, workers: int | None = None
+    plan: str | Path,
+    out: str | Path,
+    scheduler: Any = None,
+    workers: int | None = None,
+    checkpoint_every: int | None = None,
+    tls: cluster.Tls | None = None,
 ) -> list[Result]:
     """Run what is missing of a plan and save each result when it is finished.
 
-    If the process of a worker ends, Dask replaces the worker and starts its run again.
+    If the process of a worker ends, another worker repeats its run, from the last checkpoint if there is one. On a
+    cluster of your own, runs go on if this process ends, and the next call collects them.
 
     Args:
         plan: The TOML file.
         out: Folder of the results.
-        scheduler: Address of a Dask cluster, such as "tcp://10.0.0.1:8786", whose workers have this package and the
-            data. Its security is up to you. If None, a cluster is started on this machine. Its processes communicate
-            over 127.0.0.1 only, encrypted, so nobody else on this machine can join.
+        scheduler: Address of a Dask cluster, such as "tcp://10.0.0.1:8786", or a Dask cluster or client object, such as
+            dask-jobqueue's `SLURMCluster`. Its workers need this package, and its security is up to you. If None, a
+            cluster is started on this machine. Its processes communicate over 127.0.0.1 only, encrypted, so nobody else
+            on this machine can join.
         workers: Number of processes of the cluster on this machine, with one thread each; one per core if None.
+        checkpoint_every: Number of epochs between two checkpoints of a run, in `out`/checkpoints, which all workers
+            must be able to write; no checkpoints if None.
+        tls: Files for a remote scheduler with TLS.
 
     Returns:
         All results, in the order of the plan.
 
     Raises:
-        ValueError: If the plan or `workers` is not allowed.
-        RuntimeError: If dask.distributed is missing, or if runs failed, after all others are done.
+        ValueError: If the plan, `workers` or `checkpoint_every` is not allowed.
+        RuntimeError: If dask.distributed is missing, the cluster cannot be used, or runs failed, after all others are
+            done.
     """
     runs, out = read_plan(plan), Path(out)
     if workers is not None:
         check_integer("workers", workers)
+    checkpoints = None
+    if checkpoint_every is not None:
+        every = check_integer("checkpoint_every", checkpoint_every)
+        checkpoints = Checkpoints(out.resolve() / "checkpoints", every)
     paths = {name: out / f"{name}.json" for name in runs}
     results = {name: saved for name in runs if (saved := _read(paths[name], runs[name]))}
     missing = {name: run for name, run in runs.items() if name not in results}
     print(f"{len(runs)} runs, {len(results)} of them done already.")
     out.mkdir(parents=True, exist_ok=True)
     failed: dict[str, Exception] = {}
-    for name, result in _distribute(missing, scheduler, workers, len(runs)) if missing else ():
-        if isinstance(result, Exception):
-            failed[name] = result
-            continue
-        content = json.dumps({"sha256": _checksum(result), **result}, indent=1)
-        storage.write_atomically(paths[name], content.encode())
-        results[name] = result
-        _write_table(out / "table.csv", runs, results)
+    try:
+        for name, result in _distribute(missing, scheduler, workers, len(runs), checkpoints, tls) if missing else ():
+            if isinstance(result, Exception):
+                failed[name] = result
+                continue
+            content = json.dumps({"sha256": _checksum(result), **result}, indent=1)
+            storage.write_atomically(paths[name], content.encode())
+            results[name] = result
+            _write_table(out / "table.csv", runs, results)
+            if checkpoints:
+                checkpoints.delete(runs[name])
+    except cluster.ClusterError as problem:
+        raise cluster.ClusterError(
+            f"{problem}; {len(results)} of {len(runs)} runs are saved in {out}. Run the same command again for the rest"
+        ) from problem
     _write_table(out / "table.csv", runs, results)
     if failed:
         name, error = next(iter(failed.items()))
@@ -253,6 +344,67 @@ def run_plan(
             "same command to try again"
         ) from error
     return [results[name] for name in runs]
+
+
+def _distribute(
+    runs: dict[str, Run],
+    scheduler: Any,
+    workers: int | None,
+    total: int,
+    checkpoints: Checkpoints | None = None,
+    tls: cluster.Tls | None = None,
+) -> Iterator[tuple[str, Result | Exception]]:
+    """Run all `runs` on a cluster; yield each name with its result or exception when it ends.
+
+    The images are sent once, compressed, and the workers pass them on to each other.
+    """
+    gpus = any(run["device"] == "cuda" for run in runs.values())
+    with cluster.connected(scheduler, workers, tls, gpus) as client:
+        images = {}
+        for run in runs.values():
+            data = tuple(run["digits"]), run["source"]
+            if data not in images:
+                packed = [_pack(digits) for digits in _load(run)]
+                images[data] = client.submit(_unpack_all, packed)
+        expected = cluster.versions()
+        jobs = {
+            name: (run, images[tuple(run["digits"]), run["source"]], checkpoints, expected, revision())
+            for name, run in runs.items()
+        }
+        yield from cluster.distribute(client, jobs, _run_on_worker, total, gpus, keep=scheduler is not None)
+
+
+def _run_on_worker(
+    run: Run,
+    images: tuple[Digits, Digits],
+    checkpoints: Checkpoints | None,
+    versions: dict[str, str],
+    expected_revision: str | None,
+) -> Result:
+    """A run on a worker, after a comparison of its software with the client's."""
+    cluster.check_versions(versions)
+    if None not in (revision(), expected_revision) and revision() != expected_revision:
+        raise cluster.ClusterError(
+            f"a worker has revision {revision()} of qaan_helpers, and the client has {expected_revision}"
+        )
+    return run_one(run, images, checkpoints)
+
+
+def _pack(digits: Digits) -> tuple[bytes, str]:
+    """Images and labels, compressed as bytes, and their source."""
+    file = io.BytesIO()
+    pixels = (digits.images * 255).round().to(torch.uint8)
+    np.savez_compressed(file, images=pixels.numpy(), labels=digits.labels.numpy())
+    return file.getvalue(), digits.source
+
+
+def _unpack_all(packed: list[tuple[bytes, str]]) -> tuple[Digits, ...]:
+    return tuple(_unpack(*part) for part in packed)
+
+
+def _unpack(content: bytes, source: str) -> Digits:
+    arrays = np.load(io.BytesIO(content), allow_pickle=False)
+    return Digits(torch.from_numpy(arrays["images"]).float() / 255, torch.from_numpy(arrays["labels"]), source)
 
 
 @cache
@@ -314,6 +466,12 @@ def _name(run: Run) -> str:
     return f"{re.sub(r'[^A-Za-z0-9]+', '-', run['arm']).strip('-')}.seed{run['seed']}.{_checksum(run)[:8]}"
 
 
+def _load(run: Run) -> tuple[Digits, Digits]:
+    """The training and the test images of a run."""
+    wanted, source = tuple(run["digits"]), run["source"]
+    return _digits(wanted, "train", source), _digits(wanted, "test", source)
+
+
 @cache
 def _digits(digits: tuple[int, ...], split: Split, source: Source) -> Digits:
     with contextlib.redirect_stdout(io.StringIO()):  # the result says which images were loaded
@@ -341,17 +499,17 @@ def _scores(gan: QAAN, digits: Digits, test: Digits, run: Run) -> dict[str, Any]
         of_prior = _prior_scores(gan, test, run["seed"])
     recalled = metrics.features(gan.recall(test.images))
     return {
-        **_image_scores(images, run),
+        **_image_scores(images, test, run),
         "nearest_distance": metrics.nearest_distance(images, digits.images).mean().item(),
         "recall_accuracy": metrics.recall_accuracy(gan, test),
-        "reconstruction_distance": metrics.frechet_of_features(recalled, _real_features(run)[0]),
+        "reconstruction_distance": metrics.frechet_of_features(recalled, _real_features(test, run)[0]),
         **of_prior,
     }
 
 
-def _image_scores(images: torch.Tensor, run: Run) -> dict[str, float | None]:
+def _image_scores(images: torch.Tensor, test: Digits, run: Run) -> dict[str, float | None]:
     """Scores of generated images, from one pass through each of the two networks that extract features."""
-    real, also_real = _real_features(run)
+    real, also_real = _real_features(test, run)
     features = metrics.features(images)
     logits = metrics.digit_classifier().head(features)
     fractions = torch.bincount(logits.argmax(1), minlength=10) / len(logits)
@@ -376,15 +534,13 @@ def _image_scores(images: torch.Tensor, run: Run) -> dict[str, float | None]:
     }
 
 
-def _real_features(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
-    return _features_of_test(tuple(run["digits"]), run["source"])
-
-
-@cache
-def _features_of_test(digits: tuple[int, ...], source: Source) -> tuple[torch.Tensor, torch.Tensor]:
-    """The test images' features, (M, 64), in both networks."""
-    images = _digits(digits, "test", source).images
-    return metrics.features(images), metrics.features(images, metrics.small_extractor())
+def _real_features(test: Digits, run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """The test images' features, (M, 64), in both networks; computed once per process."""
+    key = tuple(run["digits"]), run["source"]
+    if key not in REAL_FEATURES:
+        images = test.images
+        REAL_FEATURES[key] = metrics.features(images), metrics.features(images, metrics.small_extractor())
+    return REAL_FEATURES[key]
 
 
 def _compare_priors(gan: QAAN, digits: Digits, test: Digits, run: Run) -> Iterator[dict[str, Any]]:
@@ -407,7 +563,7 @@ def _compare_priors(gan: QAAN, digits: Digits, test: Digits, run: Run) -> Iterat
             "prior_cost": None if math.isnan(cost) else cost,
             **of_bits,
             "prior_seconds": seconds,
-            **_image_scores(other.sample(run["n_images"]), run),
+            **_image_scores(other.sample(run["n_images"]), test, run),
             "nearest_distance": None,  # it is about the networks
             **_prior_scores(other, test, run["seed"]),
         }
@@ -428,31 +584,6 @@ def _prior_scores(gan: QAAN, test: Digits, seed: int) -> dict[str, float | None]
     of_prior = entr(p).sum()
     values = kl_divergence(bits, p), kl_sampling_bias(p, len(bits)), of_prior, independent - of_prior
     return dict(zip(names, map(float, values), strict=True))
-
-
-def _distribute(
-    runs: dict[str, Run], scheduler: str | None, workers: int | None, total: int
-) -> Iterator[tuple[str, Result | Exception]]:
-    """Run all `runs` on a cluster; yield each name with its result or exception when it ends."""
-    try:
-        import dask
-        from distributed import Client, as_completed
-    except ImportError as error:
-        raise RuntimeError(
-            "a sweep needs dask.distributed, which is not installed; install it with: pip install 'qaan_helpers[sweep]'"
-        ) from error
-    # No memory limit: restarting a run that needs more memory does not help.
-    local = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": None, "security": True, "protocol": "tls"}
-    local |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-    local |= {"silence_logs": logging.ERROR}  # no warning for each worker that takes its time to end
-    with dask.config.set(KEEP_MEMORY), Client(scheduler) if scheduler else Client(**local) as client:
-        print(f"Dashboard: {client.dashboard_link}")
-        futures = [client.submit(run_one, run, key=name) for name, run in runs.items()]
-        with tqdm(total=total, initial=total - len(runs), unit="run") as bar:
-            for future in as_completed(futures):
-                done = future.status == "finished"
-                yield future.key, future.result() if done else future.exception() or RuntimeError(future.status)
-                bar.update()
 
 
 def _read(path: Path, run: Run) -> Result | None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from importlib.metadata import version
 
 import numpy as np
 import psutil
@@ -381,17 +382,28 @@ def test_the_run_of_a_killed_worker_is_repeated_and_nothing_is_lost(tmp_path, cl
     assert reproducible(sweep.run_one(runs[killed]))["scores"] == reproducible(results_in(out)[killed])["scores"]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the run that must fail needs a missing GPU")
-def test_failed_runs_are_named_and_tried_again_the_next_time(tmp_path, cluster, capsys):
-    plan, out = written(tmp_path, PLAN + '\n[arms.bad]\nprior = { kind = "uniform" }\n'), tmp_path / "out"
-    text = plan.read_text().replace("epochs = 2", 'epochs = 1\ndevice = "cuda"').replace("[1, 2]", "[1]")
-    plan.write_text(text)
+def test_failed_runs_are_named_and_tried_again_the_next_time(tmp_path, cluster, capsys, monkeypatch):
+    plan, out = written(tmp_path, PLAN.replace("epochs = 2", "epochs = 1").replace("[1, 2]", "[1]")), tmp_path / "out"
     scheduler = ["--scheduler", cluster.scheduler_address]
+    monkeypatch.setattr(sweep.cluster, "version", lambda name: "0.0.1" if name == "torch" else version(name))
     assert main(["sweep", str(plan), "--out", str(out), *scheduler]) == 2
     output = capsys.readouterr()
-    assert "6 of 6 runs failed" in output.err and "CUDA" in output.err
-    assert "6 runs, 0 of them done already" in output.out
+    assert "4 of 4 runs failed" in output.err and f"has torch {version('torch')} in place of 0.0.1" in output.err
+    assert "the worker at tcp://127.0.0.1:" in output.err and "Install the client's versions there" in output.err
+    assert "4 runs, 0 of them done already" in output.out
     assert not results_in(out)
+    monkeypatch.undo()
+    assert main(["sweep", str(plan), "--out", str(out), *scheduler]) == 0
+    assert len(results_in(out)) == 4
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs workers without a GPU")
+def test_a_plan_for_gpus_needs_workers_that_offer_one(tmp_path, cluster, capsys):
+    plan, out = written(tmp_path, PLAN.replace("epochs = 2", 'epochs = 2\ndevice = "cuda"')), tmp_path / "out"
+    assert main(["sweep", str(plan), "--out", str(out), "--scheduler", cluster.scheduler_address]) == 2
+    message = capsys.readouterr().err
+    assert "none of the 1 workers offers a GPU" in message and "--resources GPU=1" in message
+    assert "0 of 4 runs are saved" in message
 
 
 def test_one_failure_does_not_stop_the_others(tmp_path, monkeypatch):
@@ -506,7 +518,7 @@ def test_every_prior_runs_and_its_parameters_are_counted(tmp_path, prior, n_para
 
 
 def test_the_defaults_of_a_plan_are_those_in_the_docstring(tmp_path):
-    example = sweep.__doc__.split("as this one:\n")[1].split("\nEvery finished run")[0]
+    example = sweep.__doc__.split("as this one:\n")[1].split("\nAfter a run's last epoch")[0]
     text = "\n".join(line.removeprefix("    ") for line in example.splitlines())
     runs = sweep.read_plan(written(tmp_path, text))
     assert len(runs) == 2 * 4
@@ -515,6 +527,7 @@ def test_the_defaults_of_a_plan_are_those_in_the_docstring(tmp_path):
     run = list(runs.values())[-1]
     assert run["settings"] == {"learning_rate": 5e-4, "refresh": 2}
     assert (run["arm"], run["seed"], run["score_at"]) == ("circuit without entanglement", 3, [1200, 2400])
+    assert run["priors"] == {"product": {"kind": "product", "latent_dim": 8}}
 
 
 SETTINGS = "learning_rate, .*latent_noise.*hidden_lr_factor"  # the allowed names that a message lists
