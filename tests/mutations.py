@@ -242,6 +242,34 @@ MUTATIONS = (
         "adam(self.encoder.parameters(), lr=encoder_rate)",
         ("unit/test_objectives.py",),
     ),
+    Mutation(
+        "a signed permutation without signs",
+        "priors.py",
+        "return self.prior.sample(n_samples)[:, self.order] ^ self.flips",
+        "return self.prior.sample(n_samples)[:, self.order]",
+        ("unit/test_priors.py",),
+    ),
+    Mutation(
+        "compared priors generate with the prior of the training",
+        "evaluation/sweep.py",
+        "other = gan.with_prior(prior)",
+        "other = gan",
+        ("unit/test_sweep.py",),
+    ),
+    Mutation(
+        "precision and recall exchanged",
+        "evaluation/metrics.py",
+        'return float(scores["precision"]), float(scores["recall"])',
+        'return float(scores["recall"]), float(scores["precision"])',
+        ("unit/test_metrics.py",),
+    ),
+    Mutation(
+        "a resumed run forgets its scores",
+        "evaluation/sweep.py",
+        "return gan, _Progress(**progress)",
+        "return gan, _Progress()",
+        ("robustness/test_cluster.py",),
+    ),
 )
 
 

@@ -1,7 +1,55 @@
-"""Draw the picture of the training loop in the README: `python tools/make_pictures.py`."""
+"""Draw the README's pictures: `python tools/make_pictures.py`."""
 
 from pathlib import Path
 
-from qaan_helpers.course import opening
+import numpy as np
+import pandas as pd
 
-opening.road_map(*opening.STAGES).savefig(Path(__file__).parents[1] / "notebooks" / "loop.png", dpi=100)
+from qaan_helpers.course import opening
+from qaan_helpers.lab import plots
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+PRIORS = {  # of the study, as the picture names them
+    "uniform": "uniform",
+    "circuit without entanglement": "no entanglement",
+    "circuit, COBYLA": "2 layers, COBYLA",
+    "circuit, 2 layers": "2 layers, Adam",
+    "circuit, 6 layers": "6 layers, Adam",
+    "RBM": "RBM (classical)",
+}
+LOOP = {"uniform": "uniform", "circuit": "circuit", "circuit, signed permutation": "circuit, bits relabeled"}
+
+
+def draw_study():
+    """Two panels of Fréchet distances: the published loop, and the objective "reconstruction"."""
+    figure, (left, right) = plots.new_figure("A learned prior improves the images where the bits are a code", columns=2)
+    loop = pd.read_csv(NOTEBOOKS / "results" / "study_symmetry.csv")
+    rows = pd.read_csv(NOTEBOOKS / "results" / "study_ten.csv").dropna(subset="prior")
+    panels = (
+        (
+            left,
+            loop.pivot(index="seed", columns="arm", values="frechet_distance"),
+            LOOP,
+            "published loop\n3, 7, 9; 8 bits",
+        ),
+        (
+            right,
+            rows.pivot(index="seed", columns="prior", values="frechet_distance"),
+            PRIORS,
+            "reconstruction\nten digits; 12 bits",
+        ),
+    )
+    for axis, table, names, title in panels:
+        for row, name in enumerate(names):
+            values = table[name].to_numpy()
+            axis.plot(values, np.full(len(values), row), "o", color="0.55", markerfacecolor="none", markersize=4)
+            axis.plot(values.mean(), row, "D", color=plots.COLORS[0], markersize=6)
+        axis.set(yticks=range(len(names)), yticklabels=list(names.values()), ylim=(len(names) - 0.5, -0.5))
+        axis.set_xlabel("Fréchet distance (ring: one training, diamond: mean)", fontsize=8)
+        axis.set_title(title, fontsize=10)
+        axis.grid(axis="x", color="0.9")
+    return figure
+
+
+opening.road_map(*opening.STAGES).savefig(NOTEBOOKS / "loop.png", dpi=100)
+draw_study().savefig(NOTEBOOKS / "study.png", dpi=100)

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 import qaan_helpers as qh
 
-BEST = {"latent_noise": 0.2, "ema_decay": 0.995}  # best on full MNIST, by notebook 8's search
+BEST = {"latent_noise": 0.2, "ema_decay": 0.995}  # best on full MNIST in notebooks/results/tuning.csv
 DEEP = {"layers": 4, "optimizer": {"name": "cobyla", "gradient_steps": 200}}  # the circuits of 12 qubits
 MODELS = {  # digits, where from, epochs, batch size, prior, objective and settings other than the defaults
     "qcbm_379_sample": ((3, 7, 9), "sample", 50, 64, qh.QCBMPrior(8), {}),

@@ -336,7 +336,8 @@ def precision_recall_of_features(generated: torch.Tensor, real: torch.Tensor) ->
     """
     from prdc import compute_prdc
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints the numbers of images
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # it prints the numbers of images
+        warnings.filterwarnings("ignore", "Inside a Dask worker")  # which may not start the eight processes it asks for
         scores = compute_prdc(real.numpy(), generated.numpy(), NEIGHBORS)
     return float(scores["precision"]), float(scores["recall"])
 

@@ -563,6 +563,7 @@ def _compare_priors(gan: QAAN, digits: Digits, test: Digits, run: Run) -> Iterat
             "prior_cost": None if math.isnan(cost) else cost,
             **of_bits,
             "prior_seconds": seconds,
+            "n_parameters": _n_parameters(prior),
             **_image_scores(other.sample(run["n_images"]), test, run),
             "nearest_distance": None,  # it is about the networks
             **_prior_scores(other, test, run["seed"]),
@@ -615,7 +616,7 @@ def _write_table(path: Path, runs: dict[str, Run], results: dict[str, Result]) -
             long = {"versions": json.dumps(result["versions"]), "configuration": json.dumps(run)}
             for scores in result["scores"]:  # rows of compared priors would repeat the longest cells
                 more = {} if scores.get("prior") else long
-                rows.append({"arm": run["arm"], "seed": run["seed"], **scores, **rest, **more})
+                rows.append({"arm": run["arm"], "seed": run["seed"], **(rest | scores), **more})
     text = io.StringIO()
     if rows:
         columns = dict.fromkeys(name for row in rows for name in row)  # results of older versions have fewer

@@ -1,12 +1,14 @@
-"""The stored rows behind notebooks 5 and 8: all runs of their plans, each once, from committed code."""
+"""The stored rows of notebooks 5, 6 and 8: all runs of their plans, each once, from committed code."""
 
 import json
 import math
 import re
 from pathlib import Path
-from statistics import fmean, median
 
+import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import ttest_ind
 
 from qaan_helpers.evaluation import comparison, sweep
 
@@ -54,92 +56,39 @@ def test_rows_are_of_one_state_of_committed_code_and_of_one_environment(table):
         assert len({of_run[package] for of_run in versions if package in of_run}) == 1, package
 
 
-def compared(table, points):
-    """The README's rows on a table: a prior, its difference from the uniform prior, two intervals, a verdict."""
-    rows = comparison.read_rows(RESULTS / table)
-    baselines = comparison.baselines(rows)
-    for arm, baseline in baselines.items():
-        differences = comparison.paired_differences(rows, "frechet_distance", arm, baseline, points)
-        low, high = comparison.interval(differences, comparisons=len(baselines))
-        t_low, t_high = comparison.student_interval(differences, comparisons=len(baselines))
-        mean = round(differences.mean(), 2) + 0
-        numbers = f"{mean:+.2f} | {low:+.2f} to {high:+.2f} | {t_low:+.2f} to {t_high:+.2f}"
-        name = {"the bits themselves": "replay"}.get(arm, arm)
-        yield f"| {name} | {numbers} | {in_words(low, high)} |".replace("-", "−")
-
-
-def in_words(low, high):
-    verdict = comparison.verdict(low, high)
-    return {"tie": "inconclusive"}.get(verdict, verdict)
-
-
 README = " ".join((RESULTS.parents[1] / "README.md").read_text(encoding="utf-8").split())
 
 
-def test_the_readme_shows_every_comparison():
-    expected = list(compared("ladder_379.csv", points=4))
-    assert len(expected) == 8 and " ".join(expected) in README
+def log_distances(name, by):
+    """The logarithm of the Fréchet distance: one row per seed, one column per prior or arm."""
+    rows = pd.read_csv(RESULTS / f"study_{name}.csv").dropna(subset=by)
+    return np.log(rows.pivot(index="seed", columns=by, values="frechet_distance"))
 
 
-def test_the_readme_states_the_verdicts_of_both_methods():
-    rows = comparison.read_rows(RESULTS / "ladder_379.csv")
-    baselines = comparison.baselines(rows)
-    of = comparison.paired_differences(rows, "frechet_distance", "circuit without entanglement", "uniform", points=4)
-    for method, worse in (("interval", {"RBM", "circuit"}), ("student_interval", {"RBM", "the bits themselves"})):
-        verdicts = {}
-        for arm, baseline in baselines.items():
-            differences = comparison.paired_differences(rows, "frechet_distance", arm, baseline, points=4)
-            verdicts[arm] = comparison.verdict(*getattr(comparison, method)(differences, len(baselines)))
-        assert {arm for arm, verdict in verdicts.items() if verdict != "tie"} == worse
-        assert {verdicts[arm] for arm in worse} == {"worse"}
-    assert "By the specified rule, the RBM and the circuit are worse." in README
-    assert "By Student's t, the RBM and replay are worse, and the circuit is inconclusive." in README
-    ends = [f"{max(method(of, len(baselines))):+.2f}" for method in (comparison.interval, comparison.student_interval)]
-    assert f"it extends to {ends[0]}, whereas Student's t interval ends at {ends[1]}." in README
+def in_words(log_ratio, interval):
+    """Three numbers as the README writes them."""
+    ratio, low, high = np.exp([log_ratio, *interval])
+    return f"{ratio:.2f}", f"{low:.2f} to {high:.2f}"
 
 
-def test_the_readme_states_the_verdicts_for_all_ten_digits():
-    rows = list(compared("ladder_ten.csv", points=2))
-    assert len(rows) == 3 and all("inconclusive" in row for row in rows)
-    expected = (
-        "With all ten digits, sixteen bits, five seeds and four epochs, the three comparisons (RBM, zo and zt) are"
+def test_the_readme_states_the_results_of_the_published_loop():
+    loop = log_distances("symmetry", "arm")
+    pairs = (("circuit", "uniform", 0.95), ("circuit, signed permutation", "circuit", 0.9))
+    uniform, relabeled = (
+        in_words((loop[a] - loop[b]).mean(), ttest_ind(loop[a], loop[b], equal_var=False).confidence_interval(level))
+        for a, b, level in pairs
     )
-    assert f"{expected} inconclusive." in README
-
-
-def test_the_readme_shows_recall_and_distance_of_every_objective():
-    for arm in ("associative", "tied", "reconstruction"):
-        cells = [arm]
-        for digits in ("379", "ten"):
-            rows = [row for row in comparison.read_rows(RESULTS / f"objectives_{digits}.csv") if row["arm"] == arm]
-            assert sorted(row["seed"] for row in rows) == [0, 1, 2, 3, 4]
-            recall, distance = (
-                median(float(row[score]) for row in rows) for score in ("recall_accuracy", "frechet_distance")
-            )
-            cells += [f"{recall:.0%}", f"{distance:.1f}"]
-        assert f"| {' | '.join(cells)} |" in README
-
-
-def test_the_readme_quotes_the_scores_of_the_uniform_prior():
-    real = comparison.read_rows(RESULTS / "references.csv")[0]
-    rows = {name: comparison.read_rows(RESULTS / f"{name}.csv") for name in ("ladder_379", "baseline")}
-
-    def mean(table, score, arm="uniform"):
-        return f"{fmean(comparison.last_scores(rows[table], score, 4)[arm].values()):.2f}"
-
-    eight, sixteen = (mean("ladder_379", "frechet_distance", arm) for arm in ("uniform", "uniform, 16 bits"))
-    assert f"The uniform prior reaches {eight} with 8 bits and {sixteen} with 16 bits." in README
-    expected = f"For {real['n_images']:,.0f} real training digits, the distance is {real['frechet_distance']:.2f}."
+    expected = f"its FID is {uniform[0]} times that of the uniform prior (95% interval {uniform[1]}, {len(loop)} seeds)"
     assert expected in README
-    nine, thirty = (mean(table, "inception_score") for table in rows)
-    expected = f"Its Inception Score is {nine} (mean of epochs 6 to 9), compared with {real['inception_score']:.2f} for"
-    assert f"{expected} the test digits." in README
-    expected = f"its Inception Score is {thirty} and its Fréchet distance {mean('baseline', 'frechet_distance')} (means"
-    assert f"{expected} of epochs 27 to 30)." in README
-    later = comparison.paired_differences(rows["baseline"], "frechet_distance", "circuit", "uniform", 4)
-    low, high = comparison.student_interval(later)
-    expected = f"{later.mean():+.2f} (Student's t interval {low:+.2f} to {high:+.2f}, {in_words(low, high)})"
-    assert f"the circuit's difference in Fréchet distance is {expected}.".replace("-", "−") in README
+    assert f"the FID is {relabeled[0]} times as high (90% interval {relabeled[1]})" in README
+
+
+def test_the_readme_states_the_results_of_the_objective_reconstruction():
+    for name, digits in (("379", "three digits"), ("ten", "all ten")):
+        table = log_distances(name, "prior")
+        differences = (table["circuit, 6 layers"] - table["uniform"]).to_numpy()
+        ratio, interval = in_words(differences.mean(), comparison.student_interval(differences, comparisons=7))
+        assert f"{ratio} with {digits} ({interval})" in README
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,7 @@ def test_compared_priors_are_fitted_to_the_same_bits_and_sampled_with_the_same_n
     assert product["prior_cost"] == pytest.approx(product["bits_entropy"] + product["bits_correlation"], abs=1e-3)
     assert latents["prior_cost"] is None and latents["held_out_kl"] is None
     assert another["prior_seconds"] > 0 and product["nearest_distance"] is None
+    assert [row["n_parameters"] for row in circuit] == [3, 9, 0]
 
     prior = qh.QCBMPrior(3, 1, entanglement="none", max_evaluations=12, refit_evaluations=10, seed=3)
     gan = qh.QAAN(prior, device="cpu", seed=3, latent_noise=0.1, warm_up=0)

@@ -3,15 +3,15 @@
 from math import inf
 
 import numpy as np
+from scipy.stats import permutation_test
 
-from ...evaluation import comparison
 from .grading import Hint, a_number, between, grade, near, not_near, shape
 
-WORDS = ("better", "worse", "tie")
+REACH = 0.01  # of the interval that exercise 3 asks for, to either side
 
 
-def check_one_of_eight(chance: object) -> bool:
-    """Check exercise 1 of notebook 8: eight independent 95% intervals.
+def check_one_of_seven(chance: object) -> bool:
+    """Check exercise 1 of notebook 8: seven independent 95% intervals.
 
     Args:
         chance: The probability that at least one of them does not contain its true value.
@@ -22,21 +22,21 @@ def check_one_of_eight(chance: object) -> bool:
     hints = [
         a_number(),
         between(-inf, 1, "A probability lies between 0 and 1."),
-        not_near(0.05, "That is the probability for one interval. There are eight of them."),
-        not_near(0.4, "Eight times one twentieth counts a case twice if two intervals miss."),
-        not_near(1 - 0.05**8, "That is the probability that not all of them miss."),
-        not_near(0.95**8, "That is the probability that none of them misses."),
-        near(1 - 0.95**8, 5e-3, "How likely is it that all eight contain their true values? And what is left?"),
+        not_near(0.05, "That is the probability for one interval. There are seven of them."),
+        not_near(0.35, "Seven times 0.05 counts a case twice if two intervals miss."),
+        not_near(1 - 0.05**7, "That is the probability that not all of them miss."),
+        not_near(0.95**7, "That is the probability that none of them misses."),
+        near(1 - 0.95**7, 5e-3, "How likely is it that all seven contain their true values? And what is left?"),
     ]
-    return grade(chance, hints, "In one of three such tables, at least one interval misses by chance alone.")
+    return grade(chance, hints, "In nearly one of three such tables, at least one interval misses by chance alone.")
 
 
-def check_other_score(answer: object) -> bool:
-    """Check exercise 2 of notebook 8: all comparisons of arms by the kernel distance.
+def check_second_network(answer: object) -> bool:
+    """Check exercise 2 of notebook 8: the comparisons in the features of the second network.
 
     Args:
-        answer: The rows of the sweep, and a dictionary {arm: "better", "worse" or "tie"} of all arms that have a
-            baseline: (rows, dictionary).
+        answer: A table with a row per seed and a column per prior, and a dictionary {"prior / baseline": whether the
+            corrected p value is below 0.05} with all pairs: (table, dictionary).
 
     Returns:
         Whether the answer is right.
@@ -44,38 +44,44 @@ def check_other_score(answer: object) -> bool:
     hints = [
         Hint(
             lambda a: len(a) == 2 and isinstance(a[1], dict),
-            "Two things are needed: the rows, and a dictionary with one word for each arm.",
+            "Two things are needed: the table of scores, and a dictionary with True or False for each pair.",
         ),
-        Hint(lambda rows: isinstance(rows, list) and rows, "First the rows, as `read_rows` gives them.", (0,)),
         Hint(
-            lambda a: set(a[1]) == set(comparison.baselines(a[0])),
-            "Give one word for each arm that is compared, and none for a baseline.",
+            lambda table: hasattr(table, "columns") and len(table) >= 5,
+            "The table has one row per seed and one column per prior, as `scores` returns it.",
+            (0,),
         ),
-        Hint(lambda words: set(words.values()) <= set(WORDS), 'The words are "better", "worse" and "tie".', (1,)),
         Hint(
-            lambda a: a[1] == _conclusions(a[0]),
-            "Some word differs. Is each arm paired with the baseline of the same number of bits? Is each interval wide "
-            "enough for all comparisons?",
+            lambda table: np.asarray(table, dtype=float).mean() < 5,
+            "These are the distances in the first network's features. Which column has those of the second?",
+            (0,),
+        ),
+        Hint(lambda pairs: len(pairs) == 7, "The plan names seven pairs of priors.", (1,)),
+        Hint(
+            lambda a: all(set(pair.split(" / ")) <= set(a[0]) for pair in a[1]),
+            'Write each pair as in the tables, "prior / baseline".',
+        ),
+        Hint(
+            lambda a: all(bool(counts) == _counts(a[0], pair, len(a[1])) for pair, counts in a[1].items()),
+            "Some pair is wrong. Is each p value multiplied by the number of pairs, and then compared with 0.05?",
         ),
     ]
-    return grade(answer, hints, "This score confirms none of the differences that the Fréchet distance shows.")
+    return grade(answer, hints, "A finding should not depend on the network whose features are compared.")
 
 
-def _conclusions(rows: list[comparison.Row]) -> dict[str, str]:
-    baselines = comparison.baselines(rows)
-    conclusions = {}
-    for arm, baseline in baselines.items():
-        differences = comparison.paired_differences(rows, "kernel_distance", arm, baseline, points=4)
-        conclusions[arm] = comparison.verdict(*comparison.interval(differences, comparisons=len(baselines)))
-    return conclusions
+def _counts(table: dict[str, np.ndarray], pair: str, comparisons: int) -> bool:
+    prior, baseline = pair.split(" / ")
+    differences = np.log(np.asarray(table[prior]) / np.asarray(table[baseline]))
+    test = permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    return bool(comparisons * test.pvalue < 0.05)
 
 
 def check_seeds_needed(answer: object) -> bool:
     """Check exercise 3 of notebook 8: the number of seeds for a given precision.
 
     Args:
-        answer: The paired differences of one arm, shape (seeds,), and the number of seeds with which a 95% interval of
-            their mean extends 0.25 to either side: (differences, seeds).
+        answer: The log ratios of one pair, shape (seeds,), and the number of seeds with which a 95% interval of their
+            mean extends 0.01 to either side: (log ratios, seeds).
 
     Returns:
         Whether the answer is right.
@@ -83,21 +89,21 @@ def check_seeds_needed(answer: object) -> bool:
     hints = [
         Hint(
             lambda a: len(a) == 2 and len(shape(a[0])) == 1,
-            "The differences by seed are needed, and a number of seeds.",
+            "The log ratios by seed are needed, and a number of seeds.",
         ),
-        Hint(lambda differences: len(differences) >= 5, "These are fewer differences than there are seeds.", (0,)),
+        Hint(lambda ratios: len(ratios) >= 5, "These are fewer log ratios than there are seeds.", (0,)),
         Hint(lambda seeds: int(seeds) == seeds, "The number of seeds is a whole number.", (1,)),
         Hint(
             lambda a: abs(a[1] - _needed_seeds(a[0]) / 4) > 1,
-            "An interval extends to both sides of the mean: 0.25 is half of its width here.",
+            "An interval extends to both sides of the mean: 0.01 is half of its width here.",
         ),
         Hint(
             lambda a: abs(a[1] - _needed_seeds(a[0])) <= 0.05 * _needed_seeds(a[0]) + 1.5,
-            "The interval extends 1.96 · s / √n to either side. Set that to 0.25, and solve for n.",
+            "The interval extends 1.96 · s / √n to either side. Set that to 0.01, and solve for n.",
         ),
     ]
     return grade(answer, hints, "An interval of half the width takes four times the seeds.")
 
 
-def _needed_seeds(differences: list[float]) -> float:
-    return float(1.96 * np.std(differences, ddof=1) / 0.25) ** 2
+def _needed_seeds(ratios: list[float]) -> float:
+    return float(1.96 * np.std(ratios, ddof=1) / REACH) ** 2
