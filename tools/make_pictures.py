@@ -45,7 +45,7 @@ def draw_study():
             axis.plot(values, np.full(len(values), row), "o", color="0.55", markerfacecolor="none", markersize=4)
             axis.plot(values.mean(), row, "D", color=plots.COLORS[0], markersize=6)
         axis.set(yticks=range(len(names)), yticklabels=list(names.values()), ylim=(len(names) - 0.5, -0.5))
-        axis.set_xlabel("Fréchet distance (ring: one training, diamond: mean)", fontsize=8)
+        axis.set_xlabel("Fréchet distance")
         axis.set_title(title, fontsize=10)
         axis.grid(axis="x", color="0.9")
     return figure
