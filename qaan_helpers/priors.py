@@ -33,8 +33,7 @@ RBM_SWEEPS = 100  # Gibbs sweeps from uniform bits to samples; 30 suffice for th
 class Prior(Protocol):
     """A distribution over bit strings that can be fitted and sampled. Training needs these three members only.
 
-    To be compared on held-out bits, a prior also has `probabilities()`: shape (2ⁿ,), index = Σ_q bit_q · 2^q. A prior
-    without bits, such as `GaussianPrior`, samples floating-point latents.
+    To be compared on held-out bits, a prior also has `probabilities()`: shape (2ⁿ,), index = Σ_q bit_q · 2^q.
     """
 
     @property
@@ -564,7 +563,8 @@ class SubsetPrior(_SeededPrior):
 class GaussianPrior(_SeededPrior):
     """Standard normal latents, the usual prior of a GAN: a baseline without bits, which learns nothing.
 
-    It has no `probabilities()`, because its samples are real numbers.
+    A QAAN maps bits to ±1 by z = 2b − 1, so the samples are (z + 1) / 2 with standard normal z, and not bits. There is
+    no `probabilities()`. Set `latent_noise=0`, or the QAAN's noise is added to z.
 
     Source: Radford et al., arXiv:1511.06434, with a uniform distribution of 100 numbers.
 
@@ -603,9 +603,10 @@ class GaussianPrior(_SeededPrior):
             n_samples: Number of latents.
 
         Returns:
-            Latents of shape (n_samples, latent_dim), float32, which a QAAN uses as they are.
+            (z + 1) / 2 for standard normal z, shape (n_samples, latent_dim), float32.
         """
-        return self._rng.standard_normal((self._check_count(n_samples), self.latent_dim), dtype=np.float32)
+        shape = self._check_count(n_samples), self.latent_dim
+        return (self._rng.standard_normal(shape, dtype=np.float32) + 1) / 2
 
 
 class QCBMPrior:

@@ -367,8 +367,9 @@ def _distribute(
                 packed = [_pack(digits) for digits in _load(run)]
                 images[data] = client.submit(_unpack_all, packed)
         expected = cluster.versions()
+        of_client = revision() if scheduler is not None else None  # workers here have the same files
         jobs = {
-            name: (run, images[tuple(run["digits"]), run["source"]], checkpoints, expected, revision())
+            name: (run, images[tuple(run["digits"]), run["source"]], checkpoints, expected, of_client)
             for name, run in runs.items()
         }
         yield from cluster.distribute(client, jobs, _run_on_worker, total, gpus, keep=scheduler is not None)
@@ -383,10 +384,9 @@ def _run_on_worker(
 ) -> Result:
     """A run on a worker, after a comparison of its software with the client's."""
     cluster.check_versions(versions)
-    if None not in (revision(), expected_revision) and revision() != expected_revision:
-        raise cluster.ClusterError(
-            f"a worker has revision {revision()} of qaan_helpers, and the client has {expected_revision}"
-        )
+    here = revision()
+    if here and expected_revision and here.split("-")[0] != expected_revision.split("-")[0]:
+        raise cluster.ClusterError(f"a worker has revision {here} of qaan_helpers, the client has {expected_revision}")
     return run_one(run, images, checkpoints)
 
 

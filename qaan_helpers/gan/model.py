@@ -176,17 +176,13 @@ class QAAN:
         """Turn bits into latents: −1 for 0, +1 for 1, plus Gaussian noise.
 
         Args:
-            bits: Latent codes, shape (N, latent_dim). Floating-point numbers, as from `GaussianPrior`, are latents
-                already and are returned as they are.
+            bits: Latent codes, shape (N, latent_dim).
             noise: Generator of the noise; no noise if None.
 
         Returns:
             Latents of shape (N, latent_dim), float32, on the device.
         """
-        codes = torch.from_numpy(np.asarray(bits))
-        if codes.is_floating_point():
-            return codes.float().to(self.device)
-        signs = codes.float() * 2 - 1
+        signs = torch.from_numpy(np.asarray(bits)).float() * 2 - 1
         if self.settings.latent_noise and noise is not None:
             signs += self.settings.latent_noise * torch.randn(signs.shape, generator=noise)
         return signs.to(self.device)
