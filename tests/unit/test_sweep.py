@@ -64,22 +64,27 @@ def here(runs, *_):
         yield name, sweep.run_one(run)
 
 
-def watch_processes(addresses, trims):
-    """Add to `addresses` where this process and its children listen, and to `trims` their memory thresholds."""
+def watch_processes(since, addresses, trims):
+    """Add to `addresses` where this process and its new children listen, and to `trims` their memory thresholds.
+
+    Children that had started before `since` belong to other tests, such as Python's tracker of shared resources.
+    """
     me = psutil.Process()
     for process in (me, *me.children(recursive=True)):
         with contextlib.suppress(psutil.Error):
-            addresses |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
-            trims |= {process.environ().get("MALLOC_TRIM_THRESHOLD_")}
+            if process == me or process.create_time() >= since:
+                addresses |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+                trims |= {process.environ().get("MALLOC_TRIM_THRESHOLD_")}
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """A sweep on two workers here: (folder with plan and results, output, what `watch_processes` saw)."""
     folder, output, seen = tmp_path_factory.mktemp("sweep"), io.StringIO(), (set(), set())
+    started = time.time()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
         write = sweep.storage.write_atomically
-        patch.setattr(sweep.storage, "write_atomically", lambda *a: (watch_processes(*seen), write(*a)))
+        patch.setattr(sweep.storage, "write_atomically", lambda *a: (watch_processes(started, *seen), write(*a)))
         patch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
         assert main(["sweep", str(written(folder)), "--out", str(folder / "out"), "--workers", "2"]) == 0
     return folder, output.getvalue(), seen
