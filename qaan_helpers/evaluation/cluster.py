@@ -66,7 +66,7 @@ def connected(scheduler: Any, workers: int | None, tls: Tls | None, gpus: bool) 
 
     Raises:
         RuntimeError: If dask.distributed is missing.
-        ClusterError: If no scheduler answers.
+        ClusterError: If no scheduler answers, or it expects a certificate and there is none.
     """
     try:
         import dask
@@ -82,6 +82,11 @@ def connected(scheduler: Any, workers: int | None, tls: Tls | None, gpus: bool) 
         if tls:
             files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
             security = Security(**files, require_encryption=True)
+        elif str(scheduler).startswith("tls://") and not Security().tls_client_cert:
+            raise ClusterError(
+                f"the scheduler at {scheduler} expects a certificate. Pass the files of TLS (tls=Tls(ca, cert, key), or "
+                "--tls-ca, --tls-cert and --tls-key), or name them in Dask's configuration"
+            )
         try:
             client = Client(scheduler, security=security) if scheduler is not None else Client(**_local(workers, gpus))
         except (OSError, TimeoutError) as error:

@@ -56,17 +56,21 @@ def wait_until(condition, seconds=120):
 
 
 class Machines:
-    """A scheduler and its workers in processes of their own, as on a real cluster."""
+    """A scheduler and its workers in processes of their own, as on a real cluster.
 
-    def __init__(self, folder):
-        self.file = folder / "scheduler.json"
+    `options` are further options of both, such as those of TLS.
+    """
+
+    def __init__(self, folder, *options):
+        self.file, self.options = folder / "scheduler.json", options
         self.processes = []
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
         wait_until(self.file.exists)
         self.address = json.loads(self.file.read_text())["address"]
 
     def _start(self, kind, *options):
-        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(self.file), *options]
+        command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(self.file)]
+        command += [*self.options, *options]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         self.processes.append(process)
@@ -208,6 +212,36 @@ def test_an_address_where_nobody_answers_is_named(tmp_path, capsys, monkeypatch)
     assert code == 2
     message = capsys.readouterr().err
     assert "no scheduler answers at tcp://127.0.0.1:9" in message and "dask scheduler" in message
+
+
+@pytest.fixture
+def tls(tmp_path):
+    """The files of a certificate for everybody: authority, certificate and key."""
+    from distributed.security import Security
+
+    made = Security.temporary()
+    texts = {"ca": made.tls_ca_file, "cert": made.tls_scheduler_cert, "key": made.tls_scheduler_key}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.pem").write_text(text)
+    return [part for name in texts for part in (f"--tls-{name}", str(tmp_path / f"{name}.pem"))]
+
+
+def test_a_client_with_the_right_certificate_is_served_by_a_scheduler_with_tls(tmp_path, tls):
+    options = [{"--tls-ca": "--tls-ca-file"}.get(part, part) for part in tls]  # as Dask calls it
+    machines = Machines(tmp_path, "--protocol", "tls", *options)
+    try:
+        assert machines.address.startswith("tls://")
+        plan, out = written(tmp_path, PLAN.replace("[0, 1]", "[0]").replace("epochs = 6", "epochs = 1")), tmp_path / "out"
+        stranger = sweeping(machines, plan, out)
+        output, _ = stranger.communicate(timeout=300)
+        assert stranger.returncode == 2 and "expects a certificate" in output and "--tls-ca" in output, output
+        machines.add_worker()
+        client = sweeping(machines, plan, out, *tls)
+        output, _ = client.communicate(timeout=300)
+        assert client.returncode == 0, output
+        assert len(results_in(out)) == 1
+    finally:
+        machines.stop()
 
 
 def test_tls_files_belong_together(tmp_path, capsys):
