@@ -4,10 +4,12 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ from qaan_helpers.__main__ import main
 from qaan_helpers.evaluation import cluster, sweep
 
 pytestmark = pytest.mark.integration
+ROOT = Path(__file__).resolve().parents[2]
 
 PLAN = """
 source = "sample"
@@ -231,7 +234,10 @@ def test_a_client_with_the_right_certificate_is_served_by_a_scheduler_with_tls(t
     machines = Machines(tmp_path, "--protocol", "tls", *options)
     try:
         assert machines.address.startswith("tls://")
-        plan, out = written(tmp_path, PLAN.replace("[0, 1]", "[0]").replace("epochs = 6", "epochs = 1")), tmp_path / "out"
+        plan, out = (
+            written(tmp_path, PLAN.replace("[0, 1]", "[0]").replace("epochs = 6", "epochs = 1")),
+            tmp_path / "out",
+        )
         stranger = sweeping(machines, plan, out)
         output, _ = stranger.communicate(timeout=300)
         assert stranger.returncode == 2 and "expects a certificate" in output and "--tls-ca" in output, output
@@ -274,3 +280,41 @@ def test_a_cluster_object_or_a_client_can_take_the_place_of_an_address(tmp_path)
 def test_the_version_check_compares_every_package():
     assert set(cluster.versions()) == {"Python", *cluster.PACKAGES}
     cluster.check_versions(cluster.versions())
+
+
+# Slurm's commands, as far as dask-jobqueue uses them: they run a job on this machine.
+SLURM = {
+    "sbatch": """#!/bin/sh
+cp "$1" "{folder}/job.$$"
+sh "$1" > /dev/null 2>&1 &
+echo "Submitted batch job $!"
+""",
+    "scancel": """#!/bin/sh
+kill "$1"
+""",
+}
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    pytest.importorskip("dask_jobqueue")
+    for name, text in SLURM.items():
+        (tmp_path / name).write_text(text.replace("{folder}", str(tmp_path)))
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_the_recipe_for_slurm_runs_a_sweep(tmp_path, slurm):
+    page = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
+    (tmp_path / "recipe.py").write_text(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1])
+    written(tmp_path, PLAN.replace("epochs = 6", "epochs = 1"))
+    done = subprocess.run(
+        [sys.executable, "recipe.py"], cwd=tmp_path, capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(results_in(tmp_path / "results")) == 2
+    jobs = [path.read_text() for path in tmp_path.glob("job.*")]
+    assert len(jobs) == 2
+    for job in jobs:
+        assert "#SBATCH -p cpu" in job and "#SBATCH -t 01:00:00" in job and "export OMP_NUM_THREADS=1" in job
+        assert "tls://" in job and "--lifetime 55m" in job
