@@ -544,16 +544,18 @@ CASES = {
         ],
         ["as many as", "seeds"],
     ),
-    "check_interrupted": (
-        [{"all": 4, "kept": 2, "found": 2}, {"all": 6, "kept": 5, "found": 5}],
+    "check_speedup": (
+        [{"4 workers": 612 / 192, "5 workers": 612 / 132, "as fast as 9": 5}],
         [
-            ({"all": 4}, "the keys"),
-            ({"all": 4, "kept": 1.5, "found": 2}, "kept: A whole number"),
-            ({"all": 4, "kept": 0, "found": 0}, "before the first"),
-            ({"all": 4, "kept": 4, "found": 4}, "earlier"),
-            ({"all": 4, "kept": 2, "found": 0}, "same folder"),
+            ({"4 workers": 3}, "the keys"),
+            ({"4 workers": 3.33, "5 workers": 4.64, "as fast as 9": 5}, "start-up"),
+            ({"4 workers": 612 / 162, "5 workers": 4.64, "as fast as 9": 5}, "whole rounds"),
+            ({"4 workers": 4, "5 workers": 4.64, "as fast as 9": 5}, "for everything"),
+            ({"4 workers": 3.19, "5 workers": 5, "as fast as 9": 5}, "rounds do five"),
+            ({"4 workers": 3.19, "5 workers": 4.64, "as fast as 9": 5.5}, "whole number"),
+            ({"4 workers": 3.19, "5 workers": 4.64, "as fast as 9": 10}, "two rounds"),
         ],
-        ["minus"],
+        ["3.19", "4.64"],
     ),
     "check_blind_qubit": (
         [3, np.int64(3), 3.0],

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .grading import NUMBER, Hint, a_whole_number, equals, grade, needs_keys, not_near
+from .grading import NUMBER, Hint, a_whole_number, equals, grade, is_near, near, needs_keys, not_near
 
 
 def check_laptop_qubits(qubits: object) -> bool:
@@ -52,22 +52,25 @@ def _kinds(results: list[dict[str, Any]]) -> set[str]:
     return {result["run"]["prior"]["kind"] for result in results}
 
 
-def check_interrupted(answer: object) -> bool:
-    """Check exercise 3 of notebook 10: an interrupted sweep.
+def check_speedup(answer: object) -> bool:
+    """Check exercise 3 of notebook 10: the speed-up of 10 runs of 60 s, with a start-up time of 12 s.
 
     Args:
-        answer: A dictionary of whole numbers. "all" is the number of runs in the plan, "kept" that of the results after
-            the interrupt, and "found" that of the runs that the next call finds done.
+        answer: A dictionary: "4 workers" and "5 workers" are speed-ups, and "as fast as 9" is the smallest number of
+            workers that need the same time as 9.
 
     Returns:
         Whether the answer is right.
     """
-    names = ("all", "kept", "found")
+    one, four, five = (12 + rounds * 60 for rounds in (10, 3, 2))
+    rounds = "Runs are not divided: {} workers do 10 runs in whole rounds."
     hints = [
-        needs_keys(dict.fromkeys(names, NUMBER)),
-        a_whole_number("A whole number is needed.", *names),
-        Hint(lambda n: n != 0, "The interrupt came before the first run was done. Wait for one.", ("kept",)),
-        Hint(lambda a: a["kept"] < a["all"], "All runs were done already. Press ■ earlier, or add seeds."),
-        Hint(lambda a: a["found"] == a["kept"], "Every saved result is found. Is it the same folder, and plan?"),
+        needs_keys({"4 workers": NUMBER, "5 workers": NUMBER, "as fast as 9": NUMBER}),
+        Hint(lambda s: not is_near(s, 600 / 180, 0.01), "Does one worker need no start-up time?", ("4 workers",)),
+        Hint(lambda s: not is_near(s, 612 / 162, 0.01), rounds.format("four"), ("4 workers",)),
+        near(one / four, 0.02, "How long does one worker need for everything, and how long do four?", "4 workers"),
+        near(one / five, 0.02, "How many rounds do five workers need?", "5 workers"),
+        a_whole_number("A whole number is needed.", "as fast as 9"),
+        equals(5, "Nine workers need two rounds. Who else does?", "as fast as 9"),
     ]
-    return grade(answer, hints, "Finished runs are saved, and an interrupt does not change them.")
+    return grade(answer, hints, "A further worker helps only if it saves a round.")
