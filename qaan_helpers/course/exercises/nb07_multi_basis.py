@@ -1,15 +1,18 @@
 """Checks of notebook 7's exercises: one circuit measured in two bases."""
 
+from itertools import combinations
 from math import log
+from typing import Any
 
 import numpy as np
 
 from .grading import LIST, NUMBER, WORD, Hint, between, grade, is_near, needs_keys, numbers, one_of, shape
 
-N_BITS = 16
+N_BITS = 12
+BASIS_STARTS = ("near 0", "near π/2")
 
 
-def check_other_turn(answer: object) -> bool:
+def check_third_basis(answer: object) -> bool:
     """Check exercise 1 of notebook 7: four states of one qubit after RY(π/2).
 
     Args:
@@ -21,60 +24,82 @@ def check_other_turn(answer: object) -> bool:
     if isinstance(answer, dict):
         answer = {str(state).replace("-", "−"): p for state, p in answer.items()}  # a hyphen will do as a minus sign
     right = {"|+⟩": 1.0, "|+i⟩": 0.5, "|−⟩": 0.0, "|−i⟩": 0.5}
-    hint = (
-        "Apply the matrix to both amplitudes of the state. The second of the new amplitudes belongs to 1. Take the "
-        "squared magnitude of the whole complex number."
-    )
     hints = [
         needs_keys(dict.fromkeys(right, NUMBER)),
         between(0, 1, "A probability lies between 0 and 1.", *right),
-        Hint(lambda a: all(is_near(a[state], p) for state, p in right.items()), f"At least one is off. {hint}"),
+        Hint(
+            lambda a: not all(is_near(a[state], 1 - p) for state, p in right.items()),
+            "These are the probabilities of the bit 0. The amplitude of 1 is the lower entry of the new state.",
+        ),
+        Hint(
+            lambda a: not is_near(a["|+i⟩"], 0.0) and not is_near(a["|+i⟩"], 1.0),
+            "These states were distinguished by RX. Use the matrix of RY, and add the complex amplitudes before you "
+            "take the squared modulus.",
+        ),
+        Hint(
+            lambda a: all(is_near(a[state], p) for state, p in right.items()),
+            "At least one is wrong. Multiply the state by the matrix, and take the squared modulus of the lower entry.",
+        ),
     ]
-    praise = "Measured directly, after RX and after RY: three bases distinguish any two states of a qubit."
+    praise = "A direct measurement, one after RX and one after RY read z, y and x: together they determine the state."
     return grade(answer, hints, praise)
 
 
-def check_better_cut(answer: object) -> bool:
-    """Check exercise 2 of notebook 7: a cut of 16 bits into halves with little mutual information.
+def check_best_cut(answer: object) -> bool:
+    """Check exercise 2 of notebook 7: the cut of 12 bits into halves with the lowest mutual information.
 
     Args:
-        answer: The RBM's probabilities, shape (65536,), the eight columns of one half, and the mutual information of
-            the halves in nats: (probabilities, columns, nats).
+        answer: A dictionary. "probabilities" is the RBM's distribution, shape (4096,), "columns" the six columns of one
+            half, and "nats" the mutual information of the halves.
 
     Returns:
         Whether the answer is right.
     """
+    keys = ("probabilities", "columns", "nats")
     hints = [
         Hint(
-            lambda a: len(a) == 3 and shape(a[0]) == (2**N_BITS,),
-            "Three things are needed: the RBM's 65,536 probabilities, eight columns, and the nats.",
+            lambda a: isinstance(a, dict) and set(a) == set(keys),
+            'A dictionary with the keys "probabilities", "columns" and "nats" is needed.',
         ),
-        Hint(lambda p: abs(np.sum(p) - 1) <= 1e-6 and min(p) >= 0, "Probabilities are positive and sum to 1.", (0,)),
-        Hint(_are_half_of_the_columns, "One half has eight different columns out of 0 to 15.", (1,)),
         Hint(
-            lambda a: _is_nats_of(*a) or not _is_nats_of(a[0], [N_BITS - 1 - column for column in a[1]], a[2]),
-            "These are the nats of mirrored columns. Which bit is on the last axis of the reshaped array?",
+            lambda p: shape(p) == (2**N_BITS,) and abs(np.sum(p) - 1) <= 1e-6 and np.min(p) >= 0,
+            "The RBM's distribution is needed: 4,096 probabilities that sum to 1.",
+            ("probabilities",),
         ),
-        Hint(lambda a: _is_nats_of(*a), "Is it the entropies of both halves minus that of all 16 bits, in nats?"),
+        Hint(_are_half_of_the_columns, "One half has six different columns out of 0 to 11.", ("columns",)),
+        numbers((), "One number is needed.", "nats"),
         Hint(
-            lambda a: a[2] <= _low_quantile(a[0]) + 1e-3,
-            "More than one in twenty random cuts is as good. Did you take the best of 200?",
+            lambda a: is_near(a["nats"], _nats(a)) or not is_near(a["nats"], _nats(a, mirrored=True)),
+            "nats: This is the value for the mirrored columns. Which bit is on the last axis of the reshaped array?",
+        ),
+        Hint(
+            lambda a: is_near(a["nats"], _nats(a)),
+            "nats: This is not the value for your columns. Add the entropies of both halves, and subtract that of all "
+            "12 bits, in nats.",
+        ),
+        Hint(
+            lambda a: _nats(a) <= _lowest(a["probabilities"]) + 1e-6,
+            "columns: Another cut has a lower mutual information. Did you compare all cuts?",
         ),
     ]
-    praise = "A better cut loses less, but every cut loses something: the units encode one image together."
+    praise = "A better cut loses less. Compare with the columns as they are: how much is left to lose?"
     return grade(answer, hints, praise)
 
 
-def _are_half_of_the_columns(columns: list[int]) -> bool:
-    return len(columns) == len(set(columns)) == N_BITS // 2 and set(columns) <= set(range(N_BITS))
+def _are_half_of_the_columns(columns: Any) -> bool:
+    chosen = [int(column) for column in columns]
+    return len(chosen) == len(set(chosen)) == N_BITS // 2 and set(chosen) <= set(range(N_BITS))
 
 
-def _is_nats_of(p: np.ndarray, columns: list[int], nats: float) -> bool:
-    return is_near(nats, _mutual_information(p, list(columns)))
+def _nats(answer: dict[str, Any], mirrored: bool = False) -> float:
+    columns = [int(column) for column in answer["columns"]]
+    if mirrored:
+        columns = [N_BITS - 1 - column for column in columns]
+    return _mutual_information(answer["probabilities"], columns)
 
 
 def _mutual_information(p: np.ndarray, columns: list[int]) -> float:
-    """The mutual information in nats of half of the bits of a distribution (65536,) with the other half."""
+    """The mutual information in nats of some bits of a distribution (4096,) with the other bits."""
     bits = np.asarray(p, float).reshape([2] * N_BITS).transpose(range(N_BITS - 1, -1, -1))  # axis q is bit q
     others = [column for column in range(N_BITS) if column not in columns]
     joint = bits.transpose([*columns, *others]).reshape(2 ** len(columns), -1)
@@ -82,41 +107,42 @@ def _mutual_information(p: np.ndarray, columns: list[int]) -> float:
     return float(np.sum(joint * np.log(np.where(joint > 0, joint / np.maximum(product, 1e-300), 1))))
 
 
-def _low_quantile(p: np.ndarray) -> float:
-    """The 5% quantile of the mutual information over random cuts."""
-    rng = np.random.default_rng(6)
-    return float(np.quantile([_mutual_information(p, list(rng.permutation(N_BITS)[:8])) for _ in range(100)], 0.05))
+def _lowest(p: np.ndarray) -> float:
+    """The lowest mutual information of all cuts. Each is listed once: its first half contains bit 0."""
+    rest = combinations(range(1, N_BITS), N_BITS // 2 - 1)
+    return min(_mutual_information(p, [0, *columns]) for columns in rest)
 
 
-def check_turn_starts(answer: object) -> bool:
-    """Check exercise 3 of notebook 7: where the trainable angles of the second basis start.
+def check_starts(answer: object) -> bool:
+    """Check exercise 3 of notebook 7: where the trained angles of the second basis should start.
 
     Args:
-        answer: A dictionary. "near 0" and "π/2" are the costs of the held-out rows in nats, three seeds for each start;
-            "lower" is what follows: "near 0", "π/2" or "neither".
+        answer: A dictionary. "near 0" and "near π/2" are the costs of the test codes in nats, for three seeds each;
+            "lower" is the start that is lower for all of them: "near 0", "near π/2" or "neither".
 
     Returns:
         Whether the answer is right.
     """
-    starts = ("near 0", "π/2")
-    uniform = "A uniform prior costs less than your maximum. Are these the held-out rows, under all 16 bits?"
-    lowest = "No model can cost so little. Are these the held-out rows, and both halves together?"
+    uniform = "A uniform prior costs less than your largest value. Are these the test codes, with all 12 bits?"
+    lowest = "No model can cost so little. Are these the test codes, and the sum over both halves?"
     hints = [
-        needs_keys({**dict.fromkeys(starts, LIST), "lower": WORD}),
-        numbers((3,), "Three costs are needed, one for each seed.", *starts),
-        Hint(lambda costs: max(costs) <= N_BITS * log(2), uniform, starts),
-        Hint(lambda costs: min(costs) >= 4, lowest, starts),
+        needs_keys({**dict.fromkeys(BASIS_STARTS, LIST), "lower": WORD}),
+        numbers((3,), "Three costs are needed, one for each seed.", *BASIS_STARTS),
+        Hint(lambda costs: max(costs) <= N_BITS * log(2), uniform, BASIS_STARTS),
+        Hint(lambda costs: min(costs) >= 6, lowest, BASIS_STARTS),
         Hint(
-            lambda costs: len(set(costs)) > 1, "Three seeds gave one cost. Did each circuit get its own seed?", starts
+            lambda costs: len(set(costs)) > 1,
+            "Three seeds gave one cost. Does each circuit get its own seed?",
+            BASIS_STARTS,
         ),
-        one_of((*starts, "neither"), "lower"),
-        Hint(lambda a: a["lower"] == _lower(a), "Compare your own costs seed by seed. What holds for all three?"),
+        one_of((*BASIS_STARTS, "neither"), "lower"),
+        Hint(lambda a: a["lower"] == _lower(a), "lower: Compare your costs seed by seed. Do all three agree?"),
     ]
-    return grade(answer, hints, "Three seeds are few: to say by how much the costs differ, you need more.")
+    return grade(answer, hints, "Three seeds are few: an estimate of the difference needs more.")
 
 
 def _lower(answer: dict[str, list[float]]) -> str:
-    differences = np.subtract(answer["near 0"], answer["π/2"])
+    differences = np.subtract(*(answer[start] for start in BASIS_STARTS))
     if (differences > 0).all():
-        return "π/2"
-    return "near 0" if (differences < 0).all() else "neither"
+        return BASIS_STARTS[1]
+    return BASIS_STARTS[0] if (differences < 0).all() else "neither"
