@@ -123,6 +123,52 @@ def objectives() -> Figure:
     return figure
 
 
+_LOOP = {  # place, text and color of each box
+    "real": (0, 1, "real\nimages", "0.45"),
+    "generated": (0, 0, "generated\nimages", "0.45"),
+    "discriminator": (3, 1, "discriminator", COLORS[0]),
+    "game": (4.3, 1, "real or\ngenerated?", "0.45"),
+    "generator": (1, 0, "generator", COLORS[0]),
+    "circuit": (2, 0, "circuit", COLORS[1]),
+    "bits": (3, 0, "bits", "0.45"),
+}
+_LOOP_ARROWS = [  # start and end, label with its place, whether once per epoch
+    ((0.33, 1), (2.67, 1), "batches", (1.5, 1.04), False),
+    ((0.3, 0.2), (2.7, 0.84), "batches", (1.35, 0.55), False),
+    ((3.33, 1), (3.97, 1), "logit", (3.65, 1.04), False),
+    ((3, 0.77), (3, 0.23), "hidden layer,\nreal images only", (3.06, 0.44), True),
+    ((2.67, 0), (2.33, 0), "fit", (2.5, 0.04), True),
+    ((1.67, 0), (1.33, 0), "codes", (1.5, 0.04), False),
+    ((0.67, 0), (0.33, 0), "", (0.5, 0.04), False),
+]
+
+
+def associative_loop() -> Figure:
+    """Draw what each part of the associative loop sends to which other part, and what trains it.
+
+    Returns:
+        The figure. Solid arrows belong to every training step, and dashed ones to the fit once per epoch.
+    """
+    figure = Figure(figsize=(9, 3.3))
+    axis = figure.add_axes((0, 0, 1, 0.92))
+    axis.set(xlim=(-0.4, 4.75), ylim=(-0.62, 1.3))
+    axis.set_axis_off()
+    for start, end, label, (x, y), is_fit in _LOOP_ARROWS:
+        arrow = {"arrowstyle": "-|>", "color": "0.35", "linestyle": "--" if is_fit else "-", "shrinkA": 0, "shrinkB": 0}
+        axis.annotate("", end, start, arrowprops=arrow)
+        side = "left" if start[0] == end[0] else "center"
+        axis.text(x, y, label, ha=side, va="bottom", size=9, color="0.25")
+    for x, y, text, color in _LOOP.values():
+        axis.add_patch(FancyBboxPatch((x - 0.28, y - 0.17), 0.56, 0.34, "round,pad=0.03", fc=color, ec="none"))
+        axis.text(x, y, text, ha="center", va="center", color="white", size=9)
+    key = "Blue: trained on the adversarial losses in every step.  Orange, dashed: fitted to bits once per epoch."
+    axis.text(2.15, -0.5, key, ha="center", size=9, color="0.25")
+    figure.suptitle(
+        "The circuit receives bits, and the generator receives codes: no image is paired with a code", size=11
+    )
+    return figure
+
+
 def _connect(
     axis: Any, start: tuple[float, float, str], end: tuple[float, float, str], label: str, later: bool
 ) -> None:

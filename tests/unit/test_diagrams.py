@@ -70,3 +70,19 @@ def test_the_objectives_are_drawn_with_what_each_compares():
         for name, axis in named.items()
     }
     assert dashed == {"associative": 0, "tied": 0, "reconstruction": 3}
+
+
+def test_the_loop_is_drawn_with_what_each_part_receives():
+    (axis,) = diagrams.associative_loop().axes
+    arrows = [text.arrow_patch.get_linestyle() for text in axis.texts if getattr(text, "arrow_patch", None)]
+    assert (arrows.count("-"), arrows.count("--")) == (5, 2)  # each step, and once per epoch
+    boxes = {
+        "discriminator",
+        "generator",
+        "circuit",
+        "bits",
+        "real\nimages",
+        "generated\nimages",
+        "real or\ngenerated?",
+    }
+    assert boxes <= {text.get_text() for text in axis.texts}
