@@ -92,7 +92,7 @@ def _rows(bits: ArrayLike) -> np.ndarray:
 def binarize(activations: ArrayLike, method: str = "median", seed: int | None = None) -> np.ndarray:
     """Turn activations into bits.
 
-    The papers do not say how activations become bits. The median is our choice (notebook 05).
+    The median is our choice; notebook 5 compares the three methods.
 
     Args:
         activations: Activations in (−1, 1), shape (N, n), a torch tensor on any device or a NumPy array.
