@@ -26,8 +26,8 @@ with_solutions = pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=l
 
 # Notebooks in their new form; those that follow still have the old one.
 REWRITTEN = {
-    *("00_play", "01_mnist", "02_dcgan", "03_qcbm_circuit", "06_a_prior_with_a_job", "07_multi_basis"),
-    *("08_what_the_prior_adds", "10_scaling_out"),
+    *("00_play", "01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"),
+    *("06_a_prior_with_a_job", "07_multi_basis", "08_what_the_prior_adds", "10_scaling_out", "11_break_it"),
 }
 LEVELS = ("Check", "Apply", "Explore")
 
@@ -314,7 +314,12 @@ ELSEWHERE = {
     "02_dcgan_solutions": {"2,352": "48 × 7 × 7 inputs"},
     "03_qcbm_circuit": {"16": "bytes of a complex number", "90": "degrees", "180": "degrees"},
     "04_qcbm_cobyla": {"45": "a default, tested below"},
-    "05_associative_training": {"130": "the public implementation's angles", "188": "a default, tested below"},
+    "05_associative_training": {
+        "2,000": "a default, tested below",
+        "256": "2⁸",
+        "88": "2 · (8 + 8 + 28) angles",
+        "30": "epochs, in the plan",
+    },
     "06_a_prior_with_a_job": {"2,000": "of the settings and of the plans", "50": "a default, tested below"},
     "06_a_prior_with_a_job_solutions": {"16": "2⁴", "4,096": "2¹²", "1,800": "the size of the sample"},
     "07_multi_basis": {"3,000": "steps of an RBM, a default"},
@@ -398,6 +403,7 @@ def test_every_number_in_the_prose_is_in_the_code_or_was_computed(path):
 
 def test_the_default_that_the_prose_names():
     assert qh.QCBMPrior(8).optimizer == qh.Cobyla(max_evaluations=188 + 45, gradient_steps=45)
+    assert qh.Settings().fit_samples == 2000
     settings = qh.EncoderSettings()
     assert (settings.reconstruction_weight, settings.reconstruction_ramp) == (50, 300)
     assert (settings.latent_noise, settings.fit_samples, settings.discriminator_lr_factor) == (0.2, 2000, 0.4)
