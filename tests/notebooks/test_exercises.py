@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 import qaan_helpers as qh
 from qaan_helpers import qcbm_ansatz
 from qaan_helpers.course import exercises
-from qaan_helpers.course.exercises import grading, nb11_break_it
+from qaan_helpers.course.exercises import grading, nb05_associative_training, nb11_break_it
 from qaan_helpers.evaluation.metrics import classify
 from qaan_helpers.lab.widgets import one_line
 
@@ -63,6 +63,18 @@ def d_loss(on_real, on_generated, smoothing):
 
 def learned_fraction(report):
     return 1 - (report.prior_cost - report.bits_entropy) / report.bits_correlation
+
+
+def leading_eigenvector(table):
+    """Principal components, which explain the diagonal, too."""
+    values, vectors = np.linalg.eigh(table)
+    return vectors[:, -1] * np.sqrt(values[-1])
+
+
+def from_three_correlations(table):
+    """Loadings that are right only if one factor explains everything."""
+    first = np.sqrt(abs(table[0, 1] * table[0, 2] / table[1, 2]))
+    return np.append(first, table[0, 1:] / first)
 
 
 SCATTERED = {"adjacent": 1.7, "scattered": 0.6, "why": "neighbors share a stroke"}
@@ -345,24 +357,35 @@ CASES = {
             (4.85, "Two numbers"),
             ((-0.1, 2), "never negative"),
             ((7, 2), "add up to 8 log 2"),
-            ((8 * np.log(2), 1), "what is their entropy"),
-            ((0.64, 200), "Which rows are left"),
+            ((8 * np.log(2), 1), "smallest joint entropy"),
+            ((0.64, 200), "the entropy of one bit"),
             ((7 * np.log(2), 1), "half of the time"),
             ((7 * np.log(2), 256), "half of the time"),
         ],
-        ["4.8", "7 log", "two codes", "two rows"],
+        ["4.8", "7 log", "two codes"],
     ),
-    "check_learned_share": (
+    "check_learned_fraction": (
         [learned_fraction],
         [
             (0.7, "function itself"),
             (lambda r: r.prior_cost - r.bits_entropy, "not give 1"),
             (lambda r: r.bits_entropy / r.prior_cost, "not give 0"),
-            (lambda r: learned_fraction(r) ** 2, "Half of the way"),
+            (lambda r: learned_fraction(r) ** 2, "halfway"),
             (lambda r: (5 - r.prior_cost) / 2, "every epoch"),
-            (lambda r: max(0, learned_fraction(r)), "clip"),
+            (lambda r: max(0, learned_fraction(r)), "negative value"),
         ],
         ["prior_cost", "bits_", "/ "],
+    ),
+    "check_one_factor": (
+        [nb05_associative_training._loadings, lambda table: -nb05_associative_training._loadings(table)],
+        [
+            (0.7, "function itself"),
+            (lambda table: table[1:, 0], "five loadings"),
+            (leading_eigenvector, "leave out the diagonal"),
+            (lambda table: nb05_associative_training._loadings(abs(table)), "both signs"),
+            (from_three_correlations, "smaller error"),
+        ],
+        ["eig", "least_squares"],
     ),
     "check_swapped_codes": (
         [SWAPPED, {"circuit": [22, 26], "shuffled": [25, 29], "better": "neither"}],
