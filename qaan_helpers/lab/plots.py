@@ -18,6 +18,7 @@ from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from ..bits import to_index
@@ -185,6 +186,30 @@ def pixel_values(image: torch.Tensor, rows: tuple[int, int], columns: tuple[int,
             right.text(column, row, f"{value:.1f}", ha="center", va="center", size=7, color=color)
     for axis in (left, right):
         axis.set(xlabel="column (pixels)", ylabel="row (pixels)")
+    return figure
+
+
+def windows(
+    image: torch.Tensor, boxes: Sequence[tuple[int, int, int, int]], bits: Sequence[int] | np.ndarray, title: str
+) -> Figure:
+    """Show an image twice with rectangular windows, each with its bit. Overlapping neighbors are in different panels.
+
+    Args:
+        image: The image (28, 28) in [0, 1].
+        boxes: The top row, left column, height and width of each window in pixels.
+        bits: The bit of each window. The frame is solid for 1 and dashed for 0.
+        title: The figure's title.
+
+    Returns:
+        The figure, with the windows of even numbers on the left and those of odd numbers on the right.
+    """
+    figure, axes = new_figure(title, width=6.6, height=3.4, columns=2)
+    for axis in axes:
+        _draw_ink(axis, image.numpy())
+    for q, ((top, left, height, width), bit) in enumerate(zip(boxes, bits, strict=True)):
+        look = {"edgecolor": COLORS[bit], "linestyle": "-" if bit else "--", "linewidth": 1.5}
+        axes[q % 2].add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, **look))
+        axes[q % 2].text(left - 1.5, top + height / 2 - 0.5, f"bit {q} = {bit}", ha="right", va="center", size=9)
     return figure
 
 
@@ -396,8 +421,9 @@ def cost_curves(
     entropy: float | None = None,
     shaded: int = 0,
     xlabel: str = "evaluation of the cost",
+    references: Mapping[str, float] | None = None,
 ) -> Figure:
-    """Show the cost by evaluation: a dot for each evaluation and a line for the best so far.
+    """Show the cost by evaluation: a dot for each evaluation and a line for the lowest cost so far.
 
     Args:
         named: Maps a name to the costs (evaluations,) of a fit in nats.
@@ -405,6 +431,7 @@ def cost_curves(
         entropy: The entropy of the data in nats, the lowest possible cost; shown as a line.
         shaded: How many evaluations at the start to shade (COBYLA's first simplex).
         xlabel: The label of the horizontal axis.
+        references: Maps a name to a cost in nats, shown as a thin dashed line.
 
     Returns:
         The figure.
@@ -412,14 +439,18 @@ def cost_curves(
     figure, axis = new_figure(title)
     for i, (name, costs) in enumerate(named.items()):
         evaluations = np.arange(1, len(costs) + 1)
-        axis.plot(evaluations, costs, ".", markersize=1.5, color=COLORS[i], alpha=0.25)
+        axis.plot(evaluations, costs, ".", markersize=2, color=COLORS[i], alpha=0.35)
         axis.plot(evaluations, np.minimum.accumulate(costs), linestyle=DASHES[i], color=COLORS[i], label=name)
     if shaded:
         axis.axvspan(0, shaded, color="0.9", label=f"first simplex: {shaded} evaluations")
     if entropy is not None:
         axis.axhline(entropy, color="black", linewidth=0.8, linestyle=(0, (1, 4)), label="entropy of the data")
+    for i, (name, value) in enumerate((references or {}).items()):
+        axis.axhline(value, color="0.4", linewidth=1, linestyle=DASHES[-1 - i], label=name)
     axis.set(xlabel=xlabel, ylabel="cost (nats)")
-    axis.legend(frameon=False)
+    dot = Line2D([], [], linestyle="", marker=".", color="0.4", label="each evaluation")
+    handles = axis.get_legend_handles_labels()[0]
+    axis.legend(handles=[*handles, dot], frameon=False, title="line: lowest cost so far", title_fontsize=9)
     return figure
 
 
@@ -451,7 +482,34 @@ def budget_curves(
         axis.set(xlabel=label, xscale="log", ylim=(0, None))
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("KL divergence from held-out bits (nats)")
-    first.legend(frameon=False, loc="lower left", fontsize=9)
+    first.legend(facecolor="white", framealpha=1, edgecolor="none", loc="lower left", fontsize=9)
+    return figure
+
+
+def by_size(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], sizes: Sequence[int], title: str, label: str
+) -> Figure:
+    """Show how quantities change with the number of qubits, on a logarithmic axis.
+
+    Args:
+        panels: Maps the name of a panel to its series: each maps a name to one positive value per size.
+        sizes: The numbers of qubits.
+        title: The figure's title.
+        label: What the values are, with their unit.
+
+    Returns:
+        The figure, with one panel next to the other on a common vertical axis.
+    """
+    figure, axes = new_figure(title, width=max(6.5, 5 * len(panels)), height=3.6, columns=len(panels))
+    for axis, (name, series) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        for i, (what, values) in enumerate(series.items()):
+            axis.semilogy(sizes, values, color=COLORS[i], linestyle=DASHES[i], marker="os^Dv*X"[i], label=what)
+        axis.set(xlabel="qubits", ylabel=label, xticks=sizes)
+        axis.set_title(name, fontsize=10)
+    limits = [axis.get_ylim() for axis in np.atleast_1d(axes)]
+    for axis in np.atleast_1d(axes):
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=9)
     return figure
 
 

@@ -51,11 +51,15 @@ SPENT = {
     for i, name in enumerate(("cobyla", "spsa", "adam", "both", "none"))
 }
 
+DECAYS = {"left": {"a": [0.1, 0.01], "b": [0.5, 0.4]}, "right": {"a": [1.0, 0.1], "b": [0.2, 0.3]}}
+
 FIGURES = {
     "strips": lambda: plots.strips({"one": [1, 2], "two": [3, 4]}, "Two rows", "score", {"two": (2.5, 4.5)}),
     "digit_grid": lambda: plots.digit_grid(real_digits()[:64], "64 real digits"),
     "distributions": lambda: plots.distributions({"data": np.full(8, 1 / 8), "circuit": np.eye(8)[2]}, "Two of them"),
     "cost_curves": lambda: plots.cost_curves({"cobyla": np.linspace(3, 1, 50)}, "Costs", entropy=0.9, shaded=12),
+    "by_size": lambda: plots.by_size(DECAYS, (2, 4), "Two panels", "variance"),
+    "windows": lambda: plots.windows(real_digits()[0, 0], [(6, 8, 4, 5), (8, 8, 4, 5)], [0, 1], "Two windows"),
     "budget_curves": lambda: plots.budget_curves(SPENT, "Budgets", {"circuits": "circuits run"}, {"uniform": 1.1}),
     "pair_tables": lambda: plots.pair_tables({"real": np.eye(4), "generated": np.ones((4, 4))}, "Pairs", "nats"),
     "pair_tables with a sign": lambda: plots.pair_tables({"bits": 0.5 - np.eye(4)[::-1]}, "Pairs", "correlation"),
@@ -273,6 +277,7 @@ def test_cost_curves_show_every_evaluation_and_the_best_so_far():
     assert [patch.get_label() for patch in axis.patches] == ["first simplex: 3 evaluations"]
     assert axis.patches[0].get_extents().width > 0
     assert axis.get_ylabel() == "cost (nats)"
+    assert legend(axis)[-1] == "each evaluation" and "lowest" in axis.get_legend().get_title().get_text()
     by_name = {line.get_label(): line for line in axis.lines}
     assert by_name["cobyla"].get_color() != by_name["spsa"].get_color()
     assert by_name["cobyla"].get_linestyle() != by_name["spsa"].get_linestyle()  # legible in grayscale
@@ -280,9 +285,29 @@ def test_cost_curves_show_every_evaluation_and_the_best_so_far():
 
 def test_cost_curves_without_entropy_or_shade():
     (axis,) = plots.cost_curves({"adam": np.array([2.0, 1.0])}, "title", xlabel="step").axes
-    assert legend(axis) == ["adam"]
+    assert legend(axis) == ["adam", "each evaluation"]
     assert axis.get_xlabel() == "step"
     assert len(axis.patches) == 0
+
+
+def test_cost_curves_name_their_references():
+    (axis,) = plots.cost_curves({"adam": np.array([2.0, 1.0])}, "title", references={"uniform": 1.5}).axes
+    assert set(lines(axis)["uniform"][1]) == {1.5} and "uniform" in legend(axis)
+
+
+def test_by_size_shows_each_series_in_its_panel_on_one_vertical_axis():
+    axes = plots.by_size(DECAYS, (2, 4), "title", "variance").axes
+    assert [axis.get_title() for axis in axes] == list(DECAYS) and axes[0].get_ylabel() == "variance"
+    for axis, series in zip(axes, DECAYS.values(), strict=True):
+        assert {name: list(y) for name, (_, y) in lines(axis).items()} == series and axis.get_yscale() == "log"
+    assert axes[0].get_ylim() == axes[1].get_ylim() and legend(axes[0]) == ["a", "b"]
+
+
+def test_windows_are_framed_by_their_bit():
+    left, right = plots.windows(real_digits()[0, 0], [(6, 8, 4, 5), (8, 8, 4, 5)], [0, 1], "title").axes
+    assert [text.get_text() for axis in (left, right) for text in axis.texts] == ["bit 0 = 0", "bit 1 = 1"]
+    assert left.patches[0].get_bbox().bounds == (7.5, 5.5, 5, 4)
+    assert (left.patches[0].get_linestyle(), right.patches[0].get_linestyle()) == ("--", "-")
 
 
 def test_pair_tables_share_one_scale_and_leave_the_diagonal_out():
