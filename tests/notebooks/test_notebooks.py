@@ -313,7 +313,6 @@ ELSEWHERE = {
     "02_dcgan": {"746": "measured in notebook 1", "1,024": "in Radford et al.", "2,352": "48 × 7 × 7 inputs"},
     "02_dcgan_solutions": {"2,352": "48 × 7 × 7 inputs"},
     "03_qcbm_circuit": {"16": "bytes of a complex number", "90": "degrees", "180": "degrees"},
-    "04_qcbm_cobyla": {"45": "a default, tested below"},
     "05_associative_training": {
         "2,000": "a default, tested below",
         "256": "2⁸",

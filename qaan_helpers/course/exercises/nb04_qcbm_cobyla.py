@@ -11,22 +11,26 @@ from .grading import NUMBER, WORD, Hint, a_function, a_number, between, equals, 
 
 
 def check_no_entanglement(gap: object) -> bool:
-    """Check exercise 1 of notebook 4: the lowest cost of a circuit without RXX gates.
+    """Check exercise 1 of notebook 4: the lowest divergence that a circuit without RXX gates can reach.
 
     Args:
-        gap: Its KL divergence from the empirical distribution, in nats.
+        gap: The KL divergence of the empirical distribution of the fitted rows from the circuit, in nats.
 
     Returns:
         Whether the answer is right.
     """
-    reference = "Without RXX it is a product distribution. Which reference value of the notebook is the best of these?"
+    reference = "Without RXX, the circuit is a product model. How far is the best product model from the data?"
     hints = [
         a_number("One number is needed, in nats."),
-        between(-inf, 3, "That has the size of a cost. How far is it above the lowest possible cost?"),
-        between(0.01, inf, "A perfect fit needs dependent bits. Can bits depend on each other without a gate on two?"),
+        between(-inf, 3, "This is the size of a cost. Equation (2) turns a cost into a divergence."),
+        between(
+            0.01,
+            inf,
+            "A perfect fit needs dependent bits. Can a circuit create dependence without a gate on two qubits?",
+        ),
         between(1.095, 1.16, reference),
     ]
-    praise = "It is the total correlation of the data: no product distribution gets below it, quantum or classical."
+    praise = "It is the total correlation of the rows. No product model, quantum or classical, has a lower divergence."
     return grade(gap, hints, praise)
 
 
@@ -60,51 +64,52 @@ def check_slopes(function: object) -> bool:
     hints = [
         a_function(),
         Hint(
-            lambda f: slopes_of(f).shape == start.shape, "It takes (model, state) and returns one slope for each angle."
+            lambda f: slopes_of(f).shape == start.shape,
+            "The function takes (model, state) and returns an array with one derivative for each angle.",
         ),
         Hint(
-            keeps_angles, "It leaves model.angles changed. Give `model.probabilities(angles)` a copy of them instead."
+            keeps_angles,
+            "Your function changes model.angles. Pass shifted copies to `model.probabilities(angles)` instead.",
         ),
-        Hint(lambda f: not gives(f, 2), "Each is twice the slope. Look at the rule again."),
-        Hint(lambda f: not gives(f, -1), "Each has the wrong sign. Which shift comes first?"),
+        Hint(lambda f: not gives(f, 2), "Each value is twice the derivative. Look at equation (7) again."),
+        Hint(lambda f: not gives(f, -1), "Each value has the wrong sign. Which shift is subtracted in equation (7)?"),
         Hint(
             lambda f: gives(f, 1),
-            "Finite differences disagree. Is one angle shifted at a time, as far as the rule says?",
+            "Finite differences disagree. Do you shift one angle at a time, by the shift of equation (7)?",
         ),
     ]
-    return grade(function, hints, "Finite differences agree, and your shifts are large enough to measure on hardware.")
+    return grade(function, hints, "Finite differences agree. Unlike them, your shifts are large enough for hardware.")
 
 
 def check_trust_radius(answer: object) -> bool:
-    """Check exercise 3 of notebook 4: COBYLA's first step.
+    """Check exercise 3 of notebook 4: COBYLA's initial trust radius.
 
     Args:
         answer: A dictionary. "2.0" and "0.05" are the KL divergences in nats at the end of fits with this trust radius;
-            "wild" is the radius, "2.0" or "0.05", whose simplex reaches costs far above the first one.
+            "higher" is the radius, "2.0" or "0.05", whose first simplex reaches the higher cost.
 
     Returns:
         Whether the answer is right.
     """
-    setting = "Is it from 1,500 evaluations with exact probabilities, warm_start=True, and seed 0?"
+    setting = "Did you fit `new_model()` to `bits` with this radius and 1,500 evaluations?"
     hints = [
-        needs_keys({"2.0": NUMBER, "0.05": NUMBER, "wild": WORD}),
-        Hint(lambda a: min(a["2.0"], a["0.05"]) <= 3, "These are costs. Subtract the entropy of the rows."),
+        needs_keys({"2.0": NUMBER, "0.05": NUMBER, "higher": WORD}),
+        Hint(lambda a: min(a["2.0"], a["0.05"]) <= 3, "These are costs. Subtract the entropy of the fitted rows."),
         between(0.1, 0.7, setting, "0.05"),
         between(0.2, 1.05, setting, "2.0"),
-        one_of(("2.0", "0.05"), "wild"),
-        equals("2.0", "For each radius, compare the first cost with the largest of the first 89.", "wild"),
+        one_of(("2.0", "0.05"), "higher"),
+        equals("2.0", "For each radius, take the largest of the first 89 costs.", "higher"),
     ]
-    return grade(
-        answer, hints, "The cost is periodic in each angle: points 2 radians apart say little about its slope."
-    )
+    praise = "The cost is periodic in each angle, so points 2 radians apart say little about its slope."
+    return grade(answer, hints, praise)
 
 
 def check_plateau(answer: object) -> bool:
-    """Check exercise 4 of notebook 4: how the variance of a slope depends on the number of qubits.
+    """Check exercise 4 of notebook 4: how the variance of a derivative depends on the number of qubits.
 
     Args:
-        answer: A dictionary. "full", "linear" and "none" are the factors by which one more qubit multiplies the
-            variance, for each entanglement; "decides" is what causes the plateau: "size" or "reach".
+        answer: A dictionary. "full", "linear" and "none" are the bases b of equation (8), over the whole circle, for
+            each entanglement; "decides" is what causes the plateau: "size" or "reach".
 
     Returns:
         Whether the answer is right.
@@ -112,9 +117,9 @@ def check_plateau(answer: object) -> bool:
     names = ("full", "linear", "none")
     hints = [
         needs_keys({**dict.fromkeys(names, NUMBER), "decides": WORD}),
-        between(0, inf, "A factor is above 0: take np.exp of the slope of the logarithms.", *names),
-        between(0.45, inf, "That is the factor for two qubits, or for one probability.", "full"),
-        between(-inf, 0.8, "Are the angles uniform over the whole circle, and new for each number of qubits?", "full"),
+        between(0, inf, "A base is positive. Fit a line to the logarithms of the variances.", *names),
+        between(0.45, inf, "That is the square of the base, or the base for another function.", "full"),
+        between(-inf, 0.8, "Are the angles uniform over the whole circle, and new for each size?", "full"),
         between(0.8, 1.25, "Do the circuit and its angles both have this entanglement?", "linear", "none"),
         one_of(("size", "reach"), "decides"),
         equals("reach", "All three have the same sizes. Which one has the plateau, and what sets it apart?", "decides"),
