@@ -450,7 +450,8 @@ def cost_curves(
     axis.set(xlabel=xlabel, ylabel="cost (nats)")
     dot = Line2D([], [], linestyle="", marker=".", color="0.4", label="each evaluation")
     handles = axis.get_legend_handles_labels()[0]
-    axis.legend(handles=[*handles, dot], frameon=False, title="line: lowest cost so far", title_fontsize=9)
+    look: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "frameon": False, "fontsize": 9}
+    axis.legend(handles=[*handles, dot], title="line: lowest cost so far", title_fontsize=9, **look)
     return figure
 
 
@@ -482,7 +483,7 @@ def budget_curves(
         axis.set(xlabel=label, xscale="log", ylim=(0, None))
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("KL divergence from held-out bits (nats)")
-    first.legend(facecolor="white", framealpha=1, edgecolor="none", loc="lower left", fontsize=9)
+    figure.legend(handles=first.get_legend_handles_labels()[0], loc="outside lower center", ncols=5, frameon=False)
     return figure
 
 
