@@ -483,7 +483,7 @@ def budget_curves(
         axis.set(xlabel=label, xscale="log", ylim=(0, None))
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("KL divergence from held-out bits (nats)")
-    figure.legend(handles=first.get_legend_handles_labels()[0], loc="outside lower center", ncols=5, frameon=False)
+    first.legend(frameon=False, loc="lower left", fontsize=9)
     return figure
 
 

@@ -242,7 +242,7 @@ def test_budget_curves_have_a_panel_per_budget_and_a_line_per_method():
                 [score - reach, score + reach] for score, reach in zip(table["score"], table["half_width"], strict=True)
             ]
         assert axis.get_xscale() == "log" and [text.get_text() for text in axis.texts] == ["uniform prior"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == list(SPENT)
+    assert legend(figure.axes[0]) == list(SPENT)
 
 
 def test_strips_show_each_value_the_mean_and_the_interval():
