@@ -210,7 +210,7 @@ def test_columns_of_angles_follow_the_parameters_given(how):
 
 @EVERY_PATH
 @pytest.mark.parametrize("qubit", range(3))
-def test_x_on_one_qubit_of_three_sets_its_column_and_its_power_of_two(how, qubit):
+def test_x_on_one_qubit_sets_its_column_and_its_state(how, qubit):
     theta = Parameter("θ")
     circuit = QuantumCircuit(3)
     circuit.rx(theta, qubit)

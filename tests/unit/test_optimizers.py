@@ -62,7 +62,7 @@ def test_cobyla_never_exceeds_its_budget(budget):
 
 
 @pytest.mark.parametrize("budget", (1, 5))
-def test_cobyla_refuses_a_budget_that_lays_the_simplex_and_never_moves(budget):
+def test_cobyla_refuses_a_budget_below_its_first_step(budget):
     bowl = Bowl()
     message = f"^max_evaluations must be at least 6 for COBYLA with 4 angles; got {budget}. .*simplex.*'spsa'"
     with pytest.raises(ValueError, match=message):

@@ -65,8 +65,8 @@ def test_samples_are_bits_in_random_order(kind):
     assert bits.dtype == np.uint8
     assert set(np.unique(bits)) == {0, 1}
     states = qh.to_index(bits)
-    as_often = 1 - (np.bincount(states) ** 2).sum() / 400**2  # how often neighbours differ in random order
-    assert abs((np.diff(states) != 0).mean() - as_often) < 0.12  # rows grouped by outcome would give about 0.04
+    expected = 1 - (np.bincount(states) ** 2).sum() / 400**2  # how often neighbors differ in random order
+    assert abs((np.diff(states) != 0).mean() - expected) < 0.12  # rows sorted by outcome differ in about 0.04
     assert abs(np.corrcoef(np.arange(400), states)[0, 1]) < 0.2
 
 

@@ -499,7 +499,7 @@ def test_a_step_moves_every_weight_of_both_networks(digits):
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_adam_is_dcgans(digits):
+def test_each_weight_has_its_learning_rate(digits):
     gan = make(learning_rate=3e-4, hidden_lr_factor=0.5)
     for optimizer, network in ((gan.g_optimizer, gan.generator), (gan.d_optimizer, gan.discriminator)):
         assert isinstance(optimizer, torch.optim.Adam)
