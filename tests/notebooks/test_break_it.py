@@ -29,10 +29,25 @@ def code():
 
 def test_the_notebook_names_the_tests_that_are_tried_here(code):
     calls = [node for cell in code for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Call)]
-    named = [[ast.literal_eval(a) for a in call.args] for call in calls if ast.unparse(call.func) == "guard"]
-    assert {fault: f"{file}::{test}" for fault, file, test in named} == {
-        fault: test for fault, (_, test) in FAULTS.items()
-    }
+    shown = [[ast.literal_eval(a) for a in call.args] for call in calls if ast.unparse(call.func).endswith("show_test")]
+    assert [f"{file}::{test}" for file, test, *_ in shown] == [test for _, test in FAULTS.values()]
+
+
+def test_the_table_of_the_notebook_has_the_faults_that_are_tried_here(code):
+    assert re.findall(r'^results\["(.+)"\] =', "\n".join(code), re.MULTILINE) == list(FAULTS)
+
+
+def test_a_test_is_shown_with_its_decorators_and_helpers():
+    shown = nb11_break_it.show_test("test_priors.py", "test_samples_are_bits_in_random_order", "some_bits").data
+    assert re.search(
+        r"```python\ndef some_bits.*\n\n@every_kind\ndef test_samples_are_bits_in_random_order", shown, re.DOTALL
+    )
+    assert shown.endswith("< 0.2\n```")
+
+
+def test_without_the_tests_their_place_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(nb11_break_it, "_TESTS", tmp_path)
+    assert "`test_x` in `tests/unit/test_y.py`" in nb11_break_it.show_test("test_y.py", "test_x").data
 
 
 def test_one_line_switches_each_fault_on(code):
@@ -40,8 +55,8 @@ def test_one_line_switches_each_fault_on(code):
     assert len(lines) == len(FAULTS) == 7
 
 
-def test_patients_have_those_faults():
-    assert set(nb11_break_it.FAULTS) - {"none"} == set(FAULTS) - {"over-strong discriminator"}
+def test_unknown_runs_have_those_faults():
+    assert set(nb11_break_it.FAULTS) - {"none"} == set(FAULTS) - {"fast discriminator"}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +83,7 @@ def test_a_guard_fails_where_its_fault_is(fault, with_faults):
     assert all(re.match("assert |AssertionError|Failed: DID NOT RAISE", reason) for reason in reasons), reasons
 
 
-# The patients of its second exercise
+# The runs of its second exercise
 
 
 @pytest.fixture(scope="module")
@@ -82,39 +97,39 @@ def healthy():
     return gan, qh.QCBM(gan.prior.qcbm.circuit).fit(bits, max_evaluations=60), bits, images
 
 
-def detected(patient, images):
-    """The faults that measurements of a patient show."""
-    codes, p = patient.sample(4000), patient.probabilities()
-    index, counts = qh.to_index(codes), [np.bincount(qh.to_index(patient.sample(300)), minlength=16) for _ in (0, 1)]
+def detected(run, images):
+    """The faults that measurements of a run show."""
+    codes, p = run.sample(4000), run.probabilities()
+    index, counts = qh.to_index(codes), [np.bincount(qh.to_index(run.sample(300)), minlength=16) for _ in (0, 1)]
     as_is, reversed_ = (
         0.5 * abs(np.bincount(qh.to_index(c), minlength=16) / 4000 - p).sum() for c in (codes, codes[:, ::-1])
     )
     shows = {
         "reversed bits": as_is > 2 * reversed_,
         "frozen seed": (counts[0] == counts[1]).all() and len(set(index)) > 1,
-        "COBYLA under budget": len(patient.costs) < 4 + 2,
-        "collapsed prior": len(set(index)) == 1,
-        "weights for activations": np.array_equal(patient.bits(images), patient.bits(1 - images)),
+        "too few evaluations": len(run.costs) < 4 + 2,
+        "most frequent outcome": len(set(index)) == 1,
+        "weights instead of activations": np.array_equal(run.bits(images), run.bits(1 - images)),
         "sorted shots": (np.diff(index) == 0).mean() > 0.9 and len(set(index)) > 1,
     }
     return [fault for fault, is_shown in shows.items() if is_shown]
 
 
 @pytest.mark.parametrize("fault", nb11_break_it.FAULTS)
-def test_a_patient_has_its_fault_and_no_other(fault, healthy):
+def test_a_run_has_its_fault_and_no_other(fault, healthy):
     gan, fit, bits, images = healthy
-    patient = nb11_break_it.Patient(fault, gan, fit, bits)
-    assert detected(patient, images) == ([] if fault == "none" else [fault])
+    run = nb11_break_it.FaultyRun(fault, gan, fit, bits)
+    assert detected(run, images) == ([] if fault == "none" else [fault])
 
 
-def test_four_patients_one_of_them_healthy(healthy):
+def test_four_runs_one_of_them_healthy(healthy):
     gan, fit, bits, _ = healthy
-    assert list(nb11_break_it.patients(gan, fit, bits)) == list("ABCD")
+    assert list(nb11_break_it.unknown_runs(gan, fit, bits)) == list("ABCD")
     assert "none" in nb11_break_it._faults().values()
 
 
-def test_a_patient_without_a_circuit_is_refused(healthy):
+def test_a_run_without_a_circuit_is_refused(healthy):
     _, fit, bits, _ = healthy
     gan = qh.QAAN(qh.UniformPrior(4), device="cpu", seed=0)
     with pytest.raises(ValueError, match="gan must have a circuit as its prior, as QCBMPrior has; got UniformPrior"):
-        nb11_break_it.patients(gan, fit, bits)
+        nb11_break_it.unknown_runs(gan, fit, bits)

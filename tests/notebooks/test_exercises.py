@@ -589,7 +589,7 @@ CASES = {
     ),
     "check_blind_qubit": (
         [3, np.int64(3), 3.0],
-        [([3], "One whole"), (2.5, "One whole"), (7, "counted from 0"), (0, "which column"), ("middle", "type str")],
+        [([3], "A whole"), (2.5, "A whole"), (7, "counted from 0"), (0, "which column"), ("middle", "type str")],
         [" 3", "middle", "half"],
     ),
     "check_diagnoses": (
@@ -597,7 +597,7 @@ CASES = {
         [
             ({"A": "none"}, "dictionary"),
             (dict.fromkeys("ABCD", "bad luck"), "A: Answer with one of"),
-            (nb11_break_it._faults() | {"B": "collapsed prior"}, "^Not yet. Look at B again"),
+            (nb11_break_it._faults() | {"B": "most frequent outcome"}, "^Not yet. Measure again: B[.]"),
             (dict.fromkeys("ABCD", "sorted shots"), "A and B and C and D"),
         ],
         [],
@@ -606,9 +606,9 @@ CASES = {
         [repaired, lambda bits: repaired(bits).astype(float)],
         [
             (0.7, "function itself"),
-            (lambda bits: bits[:, :4], "same shape"),
+            (lambda bits: bits[:, :4], "the shape"),
             (lambda bits: np.random.default_rng().permuted(bits, axis=0), "whole rows"),
-            (lambda bits: 1 - bits, "other codes"),
+            (lambda bits: 1 - bits, "have changed"),
             (lambda bits: bits, "still sorted"),
             (lambda bits: np.hstack([repaired(bits)[:, :4], bits[:, 4:]]), "still sorted"),
             (lambda bits: np.random.default_rng().permutation(bits), "same order"),
