@@ -57,13 +57,14 @@ def measure(workers, threads):
     return {"start_up": ready - started, "run": run, "runs": ended - ready, "total": ended - started}
 
 
-rows = []
-for round_ in range(ROUNDS):
-    for workers, threads in SETUPS:
-        times = {name: round(seconds, 2) for name, seconds in measure(workers, threads).items()}
-        rows.append({"round": round_, "workers": workers, "threads": threads, **times})
-        print(rows[-1], flush=True)
-with (Path(__file__).parent / "speedup.csv").open("w", newline="") as file:
-    table = csv.DictWriter(file, rows[0], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+if __name__ == "__main__":  # the workers import this file, too
+    rows = []
+    for round_ in range(ROUNDS):
+        for workers, threads in SETUPS:
+            times = {name: round(seconds, 2) for name, seconds in measure(workers, threads).items()}
+            rows.append({"round": round_, "workers": workers, "threads": threads, **times})
+            print(rows[-1], flush=True)
+    with (Path(__file__).parent / "speedup.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
