@@ -21,7 +21,7 @@ LOOP = {"uniform": "uniform", "circuit": "circuit", "circuit, signed permutation
 
 
 def draw_study():
-    """Two panels of Fréchet distances: the published loop, and the objective "reconstruction"."""
+    """Two panels of Fréchet distances: the associative loop, and the objective "reconstruction"."""
     figure, (left, right) = plots.new_figure("A learned prior improves the images where the bits are a code", columns=2)
     loop = pd.read_csv(NOTEBOOKS / "results" / "study_symmetry.csv")
     rows = pd.read_csv(NOTEBOOKS / "results" / "study_ten.csv").dropna(subset="prior")
@@ -30,7 +30,7 @@ def draw_study():
             left,
             loop.pivot(index="seed", columns="arm", values="frechet_distance"),
             LOOP,
-            "published loop\n3, 7, 9; 8 bits",
+            "associative loop\n3, 7, 9; 8 bits",
         ),
         (
             right,

@@ -20,7 +20,7 @@ PLAN = """
 source = "sample"
 digits = [3, 7, 9]
 seeds = [0, 1, 2, 3]
-epochs = 6
+epochs = 3
 n_images = 300
 
 [arms.circuit]

@@ -84,8 +84,8 @@ def connected(scheduler: Any, workers: int | None, tls: Tls | None, gpus: bool) 
             security = Security(**files, require_encryption=True)
         elif str(scheduler).startswith("tls://") and not Security().tls_client_cert:
             raise ClusterError(
-                f"the scheduler at {scheduler} expects a certificate. Pass the files of TLS (tls=Tls(ca, cert, key), or "
-                "--tls-ca, --tls-cert and --tls-key), or name them in Dask's configuration"
+                f"the scheduler at {scheduler} expects a certificate. Pass the files of TLS (tls=Tls(ca, cert, key), "
+                "or --tls-ca, --tls-cert and --tls-key), or name them in Dask's configuration"
             )
         try:
             client = Client(scheduler, security=security) if scheduler is not None else Client(**_local(workers, gpus))

@@ -68,8 +68,8 @@ class QAAN:
 
     The objective says what the bits are and which images the discriminator compares with real ones:
 
-    - "associative", the published loop: the bits are the discriminator's binarized hidden layer, and the generated
-      images come from samples of the prior. No loss connects an image's bits with the generator.
+    - "associative", the loop of Rudolph et al.: the bits are the discriminator's binarized hidden layer, and the
+      generated images come from samples of the prior. No loss connects an image's bits with the generator.
     - "tied": the bits are an encoder's code of the image, from which the generator also learns to reconstruct the
       image. The generated images come from samples of the prior.
     - "reconstruction": as "tied", but the discriminator sees reconstructions only. The prior plays no part in the
