@@ -10,7 +10,7 @@ from qiskit.circuit import CircuitInstruction, Gate
 from qiskit.providers import BackendV2, QiskitBackendNotFoundError
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 
-from ..checks import ExecutionError, check_integer
+from ..checks import ExecutionError, check_choice, check_integer
 from .execution import LOCAL_HINT, Exact, Primitive, Shots, missing_package
 from .ionq import ionq
 
@@ -107,36 +107,75 @@ def _is_two_qubit_gate(step: CircuitInstruction) -> bool:
     return _is_gate(step) and len(step.qubits) == 2
 
 
-def ibm(name: str | None = None, shots: int = 2000, *, min_qubits: int = 8, **options: Any) -> Primitive:
+def ibm(
+    name: str | None = None,
+    shots: int = 2000,
+    *,
+    min_qubits: int = 8,
+    mode: str = "job",
+    options: dict[str, Any] | None = None,
+    **arguments: Any,
+) -> Primitive:
     """Measure circuits on a device of IBM.
 
     The service needs a key: QISKIT_IBM_TOKEN in the environment (and QISKIT_IBM_INSTANCE, if there are several), or an
     account saved with `QiskitRuntimeService.save_account`.
 
+    A fit submits one job after the other. In mode "job" each of them waits in the device's queue. In a session only the
+    first one waits, and the device is reserved, and paid for, until the session is closed:
+
+        with ibm(mode="session") as execution:
+            ...
+
     Args:
         name: The device's name; None for the least busy one.
         shots: The number of measurements per circuit.
         min_qubits: The number of qubits that the least busy device must have.
-        **options: Further arguments of `Primitive`. The sampler's own options are in its `sampler.options`.
+        mode: "job", "session" or "batch": IBM's execution mode. IBM's Open Plan has no sessions.
+        options: The sampler's options, such as {"dynamical_decoupling": {"enable": True}} or
+            {"twirling": {"enable_gates": True}}.
+        **arguments: Further arguments of `Primitive`, such as `job_log`.
 
     Returns:
         The execution.
 
     Raises:
-        ValueError: If the account has no device of this name.
-        ExecutionError: If there is no key, the service cannot be reached or refuses the key, or qiskit-ibm-runtime is
-            not installed.
+        ValueError: If the account has no device of this name, or an argument is not allowed.
+        ExecutionError: If there is no key, the service cannot be reached or refuses the key or the session, or
+            qiskit-ibm-runtime is not installed.
     """
     check_integer("shots", shots)
     check_integer("min_qubits", min_qubits)
+    check_choice("mode", mode, ("job", "session", "batch"))
     try:
-        from qiskit_ibm_runtime import QiskitRuntimeService, Sampler
-        from qiskit_ibm_runtime.accounts import AccountNotFoundError
+        from qiskit_ibm_runtime import Batch, Sampler, Session
     except ImportError:
         raise missing_package("qiskit-ibm-runtime") from None
+    backend = _ibm_backend(name, min_qubits)
+    try:
+        place = backend if mode == "job" else {"session": Session, "batch": Batch}[mode](backend=backend)
+    except Exception as error:
+        raise ExecutionError(
+            f"IBM opened no {mode} ({_without_key(error)}). Its Open Plan has no sessions: use mode='job' or "
+            f"mode='batch'. {LOCAL_HINT}"
+        ) from None
+    try:
+        # The Sampler's deprecation warning is not silenced: it announces when its successor takes this name.
+        return Primitive(Sampler(mode=place, options=options), shots, **arguments)
+    except BaseException:
+        if place is not backend:
+            place.close()  # an open session costs
+        raise
+
+
+def _ibm_backend(name: str | None, min_qubits: int) -> BackendV2:
+    """Return a device of IBM: the one with this name, or the least busy one."""
+    from qiskit_ibm_runtime import QiskitRuntimeService
+    from qiskit_ibm_runtime.accounts import AccountNotFoundError
+
     try:
         service = QiskitRuntimeService()
-        backend = service.backend(name) if name else service.least_busy(min_num_qubits=min_qubits)
+        return service.backend(name) if name else service.least_busy(min_num_qubits=min_qubits)
     except AccountNotFoundError:
         raise ExecutionError(
             "IBM's devices need a key: set QISKIT_IBM_TOKEN, or call QiskitRuntimeService.save_account(token=…). "
@@ -151,14 +190,16 @@ def ibm(name: str | None = None, shots: int = 2000, *, min_qubits: int = 8, **op
             f"IBM has no device in operation with {min_qubits} qubits or more for your key. {LOCAL_HINT}"
         ) from None
     except Exception as error:  # the client does not reliably distinguish a wrong key, instance or network
-        token = os.environ.get("QISKIT_IBM_TOKEN") or "no token"
-        message = f"{type(error).__name__}: {error}".replace(token, "…")
         raise ExecutionError(
-            f"IBM's service did not work ({message}). Check QISKIT_IBM_TOKEN, QISKIT_IBM_INSTANCE and the network. "
-            f"{LOCAL_HINT}"
+            f"IBM's service did not work ({_without_key(error)}). Check QISKIT_IBM_TOKEN, QISKIT_IBM_INSTANCE and the "
+            f"network. {LOCAL_HINT}"
         ) from None
-    # The Sampler's deprecation warning is not silenced: it announces when its successor takes this name.
-    return Primitive(Sampler(mode=backend), shots, **options)
+
+
+def _without_key(error: Exception) -> str:
+    """Return an error's type and message, without the key that it may contain."""
+    token = os.environ.get("QISKIT_IBM_TOKEN") or "no token"
+    return f"{type(error).__name__}: {error}".replace(token, "…")
 
 
 def named_execution(name: str, shots: int = 2000) -> Exact | Shots | Primitive:

@@ -5,14 +5,16 @@ probabilities and samples. Every random number comes from the generator passed t
 """
 
 import contextlib
+import re
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 import psutil
@@ -28,11 +30,14 @@ from qiskit_aer.noise import NoiseModel
 from ..bits import from_index, sample_bits
 from ..checks import ExecutionError, check_integer
 from .aer_fast_path import assemble_once, check_success
+from .job_log import JobLog, digest_circuit, digest_request
 
 CHUNK_BYTES = 2**28  # of probabilities held at once when many rows of angles run in one call
 MAX_SHOTS = 10**7  # per circuit: eight bytes each, and eight more to count them
 MAX_MULTINOMIAL_QUBITS = 20  # above, probabilities and counts of all 2ⁿ states take too much memory
 RETRY_WAIT = 2.0  # seconds before a failed job is sent again; the wait doubles each time
+ENDED = re.compile(r"\b(session|batch)\b[^.]*\b(closed|expired)\b", re.IGNORECASE)  # in an error's message
+ENDED_STATES = ("Closed", "In progress, not accepting new jobs")  # of a session or batch of IBM Runtime
 LOCAL_HINT = "Use 'ion_trap' or 'FakeTorino' to simulate a device on this machine"
 
 
@@ -185,7 +190,17 @@ class Shots:
 class Primitive:
     """Measure circuits with any SamplerV2: Aer's, `StatevectorSampler`, `BackendSamplerV2`, or IBM Runtime's.
 
-    Runs raise `ExecutionError` if the last try failed, or if the sampler returned something else than was requested.
+    Runs raise `ExecutionError` if the last try failed, if the sampler's session or batch has ended, or if the sampler
+    returned something else than was requested. As a context manager, it closes the session or batch at the end:
+
+        with Primitive(Sampler(mode=Session(backend))) as execution:
+            ...
+
+    With a job log, the ID of each job is on disk as soon as the job is submitted. After a crash, a request that is in
+    the log takes the result of its job, or waits for it, instead of submitting it again. Each job is used once.
+    Therefore a fit that is started again, with the same data and the same seed, repeats its finished evaluations
+    from the log and goes on. Requests are compared by circuit before transpilation, angles, shots and device, not by
+    the options of the sampler: use a new log for each fit.
 
     Args:
         sampler: The SamplerV2.
@@ -194,6 +209,9 @@ class Primitive:
             for `sampler.backend`, if the sampler has one.
         retries: How often a failed job is sent again.
         timeout: The seconds that a job may take; None for no limit.
+        job_log: A file for the IDs of the jobs, created if it is missing; None to keep none.
+        retrieve: A function that returns the job of an ID. By default, the job is retrieved from the service of the
+            sampler's device, which IBM's devices have.
 
     Raises:
         ValueError: If an argument is not allowed.
@@ -204,6 +222,8 @@ class Primitive:
     pass_manager: PassManager | None = None
     retries: int = 2
     timeout: float | None = None
+    job_log: str | Path | None = None
+    retrieve: Callable[[str], Any] | None = None
 
     def __post_init__(self) -> None:
         check_integer("shots", self.shots, maximum=MAX_SHOTS)
@@ -214,6 +234,45 @@ class Primitive:
             )
         if not callable(getattr(self.sampler, "run", None)):
             raise ValueError(f"sampler must be a Qiskit SamplerV2 with a run method; got {self.sampler!r}")
+        if self.log is None:
+            return
+        if self.retrieve is None and getattr(_backend_of(self.sampler), "service", None) is None:
+            raise ValueError(
+                "retrieve must be a function that returns the job of an ID, because job_log is given and the device of "
+                "the sampler has no service; got None"
+            )
+
+    @cached_property
+    def log(self) -> JobLog | None:
+        """The log of submitted jobs; None without `job_log`."""
+        return None if self.job_log is None else JobLog(self.job_log)
+
+    def retrieve_job(self, job_id: str) -> Any:
+        """Return a job that was submitted earlier.
+
+        Args:
+            job_id: The job's ID.
+
+        Returns:
+            The job, as `sampler.run` returned it.
+        """
+        if self.retrieve is not None:
+            return self.retrieve(job_id)
+        return _backend_of(self.sampler).service.job(job_id)
+
+    def close(self) -> None:
+        """Close the session or batch of the sampler, if it has one. Jobs that were submitted still run."""
+        mode: Any = getattr(self.sampler, "mode", None)
+        if hasattr(mode, "close"):
+            mode.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def prepare(self, circuit: QuantumCircuit, parameters: list[Parameter]) -> "PrimitiveRunner":
         """Transpile a circuit once, so that it can run many times.
@@ -450,6 +509,9 @@ class PrimitiveRunner(MeasuredRunner):
             manager = _preset_pass_manager(backend)
         measured = circuit.measure_all(inplace=False)
         self.circuit = manager.run(measured) if manager else measured
+        if execution.log is not None:
+            self._digest = digest_circuit(circuit)  # the ISA circuit would change with the device's calibration
+            self._device = type(execution.sampler).__name__ if backend is None else _name(backend)
         columns = _used_columns(self.circuit, parameters)
         self._columns = [columns[parameter] for parameter in self.circuit.parameters]
         self._last: tuple[np.ndarray, list[np.ndarray]] | None = None
@@ -466,27 +528,66 @@ class PrimitiveRunner(MeasuredRunner):
             B arrays of outcomes Σ_q bit_q · 2^q, shape (shots,) or longer, int64.
 
         Raises:
-            ExecutionError: If the last try failed, or the sampler returned something else than was requested.
+            ExecutionError: If the last try failed, the session or batch has ended, or the sampler returned something
+                else than was requested.
         """
-        result = self._submit((self.circuit, angles[:, self._columns]), shots)
+        pub, log = (self.circuit, angles[:, self._columns]), self._execution.log
+        request = "" if log is None else digest_request(self._digest, pub[1], shots, self._device)
+        result = None if log is None else self._recover(log, request)
+        if result is None:
+            result = self._submit(pub, shots, request)
         outcomes = list(self._outcomes(result[0].data, len(angles), shots))
         self._check_fresh(angles, outcomes)
         return outcomes
 
-    def _submit(self, pub: tuple[QuantumCircuit, np.ndarray], shots: int) -> Any:
+    def _recover(self, log: JobLog, request: str) -> Any:
+        """Return the result of an earlier job with the same request; None if there is none that was successful."""
+        while job_id := log.find(request):
+            try:
+                job = self._execution.retrieve_job(job_id)
+            except Exception as error:
+                raise ExecutionError(
+                    f"job {job_id} of {log.path} could not be retrieved, with {type(error).__name__}: {error}. Try "
+                    "again when the service can be reached, or delete the job's line to submit its request again"
+                ) from error
+            log.mark_used(request)
+            try:
+                return _wait(job, self._execution.timeout)
+            except Exception as error:
+                warnings.warn(
+                    f"job {job_id} of {log.path} has no result, with {type(error).__name__}: {error}. Its request is "
+                    "submitted again",
+                    stacklevel=5,
+                )
+        return None
+
+    def _submit(self, pub: tuple[QuantumCircuit, np.ndarray], shots: int, request: str) -> Any:
         """Run one PUB, and again if the job fails, until `retries` are used up."""
         tries = self._execution.retries + 1
         for attempt in range(1, tries + 1):
             try:
-                return _wait(self._execution.sampler.run([pub], shots=shots), self._execution.timeout)
+                return self._run_once(pub, shots, request)
             except (ValueError, TypeError) as error:  # a wrong request stays wrong
                 raise ExecutionError(f"{self._execution} refused the circuit: {error}") from error
             except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                if _mode_has_ended(self._execution.sampler, error):
+                    raise ExecutionError(
+                        f"{self._execution} runs in a session or batch that is closed or has expired ({reason}). "
+                        "Open a new one, make a new model with it as its execution, and give it this model's angles"
+                    ) from error
                 if attempt == tries:
                     raise ExecutionError(
-                        f"{self._execution} failed in try {tries} of {tries}, with {type(error).__name__}: {error}"
+                        f"{self._execution} failed in try {tries} of {tries}, with {reason}"
                     ) from error
                 time.sleep(RETRY_WAIT * 2 ** (attempt - 1))
+
+    def _run_once(self, pub: tuple[QuantumCircuit, np.ndarray], shots: int, request: str) -> Any:
+        """Submit one PUB, write down the job's ID, and return the job's result."""
+        job = self._execution.sampler.run([pub], shots=shots)
+        if self._execution.log is not None:
+            self._execution.log.add(request, job.job_id(), shots)
+        return _wait(job, self._execution.timeout)
 
     def _outcomes(self, data: Any, rows: int, shots: int) -> Iterable[np.ndarray]:
         """Return the one register's outcomes (B, shots), or raise ExecutionError if something else was returned."""
@@ -613,6 +714,19 @@ def _backend_of(sampler: Any) -> Any:
     """Return a sampler's device; None if it has none."""
     backend = getattr(sampler, "backend", None)
     return backend() if callable(backend) else backend  # a method in IBM Runtime, a property in Qiskit
+
+
+def _mode_has_ended(sampler: Any, error: Exception) -> bool:
+    """Return whether an error is due to a session or batch that takes no more jobs, so that no retry can help."""
+    mode = getattr(sampler, "mode", None)
+    if mode is None:
+        return False
+    if ENDED.search(str(error)):
+        return True
+    try:
+        return mode.status() in ENDED_STATES
+    except Exception:  # no answer: it may still be open
+        return False
 
 
 def _check_width(circuit: QuantumCircuit, backend: Any) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,19 @@ class FitResult:
 
 
 @dataclass(frozen=True)
+class Duration:
+    """How long a fit takes in one execution mode.
+
+    Attributes:
+        wall_clock: The seconds from the first submission to the last result.
+        billed: The seconds of the device's time that count as used.
+    """
+
+    wall_clock: float
+    billed: float
+
+
+@dataclass(frozen=True)
 class ResourceEstimate:
     """An upper bound on what a fit asks of a device.
 
@@ -57,6 +71,40 @@ class ResourceEstimate:
 
     def __str__(self) -> str:
         return f"{self.jobs:,} sequential jobs, {self.circuits:,} circuits, {self.shots:,} shots"
+
+    def durations(
+        self, *, queue_seconds: float, seconds_per_job: float, seconds_per_shot: float
+    ) -> dict[str, Duration]:
+        """Estimate how long these jobs take in each of IBM's execution modes.
+
+        The arguments are assumptions of the caller. Queues change from hour to hour. In mode "job" each job waits in
+        the queue. In a session or batch only the first one does, if the next job is always submitted before the
+        interactive timeout. A session is billed from its first job to its end, including the time between jobs. Jobs
+        and batches are billed for the time on the device only.
+
+        Args:
+            queue_seconds: How long a job waits in the queue.
+            seconds_per_job: The time of a job that is not spent on shots: compilation, transfers, and the optimizer.
+            seconds_per_shot: The time from one shot to the next.
+
+        Returns:
+            The duration in each mode: "job", "batch" and "session".
+
+        Raises:
+            ValueError: If an argument is not a number of at least 0.
+        """
+        given = {"queue_seconds": queue_seconds, "seconds_per_job": seconds_per_job}
+        for name, value in (given | {"seconds_per_shot": seconds_per_shot}).items():
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < np.inf:
+                raise ValueError(f"{name} must be a finite number of seconds ≥ 0; got {value!r}")
+        on_device = self.shots * seconds_per_shot
+        busy = self.jobs * seconds_per_job + on_device
+        queue_once = queue_seconds + busy
+        return {
+            "job": Duration(self.jobs * queue_seconds + busy, on_device),
+            "batch": Duration(queue_once, on_device),
+            "session": Duration(queue_once, busy),
+        }
 
 
 class QCBM:

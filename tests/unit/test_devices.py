@@ -273,7 +273,7 @@ class IBMService:
 
 def test_ibm_passes_on_the_announcement_of_the_samplers_successor(monkeypatch):
     class Outdated(qiskit_ibm_runtime.Sampler):
-        def __init__(self, mode):
+        def __init__(self, mode, options):
             warnings.warn("this Sampler has a successor", DeprecationWarning, stacklevel=2)
 
     monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", IBMService)
@@ -295,6 +295,67 @@ def test_ibm_measures_through_its_sampler_in_the_right_order(monkeypatch, given)
     reverse = expected[:, [0, 4, 2, 6, 1, 5, 3, 7]]  # the qubits in the other order
     off, off_reverse = (abs(measured - p).sum(1) / 2 for p in (expected, reverse))
     assert off.max() < 0.25 < 0.5 < off_reverse.min()  # the fake device is noisy
+
+
+@pytest.mark.filterwarnings("ignore:The SamplerV2 class is deprecated")
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("job", None), ("session", qiskit_ibm_runtime.Session), ("batch", qiskit_ibm_runtime.Batch)]
+)
+def test_ibm_opens_what_its_mode_says_and_passes_on_the_samplers_options(monkeypatch, mode, kind):
+    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", IBMService)
+    options = {"dynamical_decoupling": {"enable": True}, "twirling": {"enable_gates": True}}
+    with qh.ibm("ibm_manila", 100, mode=mode, options=options, retries=0) as how:
+        assert type(how.sampler.mode) is (kind or type(None))
+        assert how.sampler.options.dynamical_decoupling.enable and how.sampler.options.twirling.enable_gates
+        assert how.retries == 0
+        runner = prepared(how, lopsided())
+        with pytest.warns(UserWarning, match="Options .*dynamical_decoupling.* have no effect in local testing mode"):
+            runner.sample(ANGLES[0], 10, np.random.default_rng(0))
+    if kind is not None:
+        with pytest.raises(qh.ExecutionError, match="closed or has expired"):
+            runner.sample(ANGLES[0], 10, np.random.default_rng(0))
+
+
+def test_ibm_refuses_another_mode():
+    with pytest.raises(ValueError, match="mode must be one of 'job', 'session', 'batch'; got 'dedicated'"):
+        qh.ibm(mode="dedicated")
+
+
+def test_ibm_that_opens_no_session_says_what_to_use_and_shows_no_key(monkeypatch):
+    def refuse(backend):
+        raise RuntimeError(f"your plan has no sessions, {KEY}")
+
+    monkeypatch.setenv("QISKIT_IBM_TOKEN", KEY)
+    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", IBMService)
+    monkeypatch.setattr(qiskit_ibm_runtime, "Session", refuse)
+    with pytest.raises(
+        qh.ExecutionError, match="IBM opened no session .*no sessions, ….*use mode='job' or mode='batch'"
+    ) as error:
+        qh.ibm("ibm_manila", mode="session")
+    assert KEY not in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:The SamplerV2 class is deprecated")
+@pytest.mark.parametrize("wrong", ({"options": {"no_such": 1}}, {"retries": -1}, {"job_log": "jobs.jsonl"}), ids=str)
+def test_ibm_leaves_no_session_open_after_an_error(monkeypatch, wrong, tmp_path):
+    """An open session is paid for."""
+    opened = []
+
+    class Watched(qiskit_ibm_runtime.Session):
+        def __init__(self, backend):
+            super().__init__(backend=backend)
+            opened.append(self)
+
+        def close(self):
+            super().close()
+            opened.remove(self)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(qiskit_ibm_runtime, "QiskitRuntimeService", IBMService)
+    monkeypatch.setattr(qiskit_ibm_runtime, "Session", Watched)
+    with pytest.raises(ValueError):
+        qh.ibm("ibm_manila", mode="session", **wrong)
+    assert not opened
 
 
 def test_ibm_without_a_key_says_what_to_set(monkeypatch, tmp_path):

@@ -18,6 +18,7 @@ from qiskit.transpiler import CouplingMap, PassManager, StagedPassManager, gener
 from qiskit_aer import AerSimulator
 from qiskit_aer.noise import NoiseModel, depolarizing_error
 from qiskit_aer.primitives import SamplerV2
+from qiskit_ibm_runtime import Batch, IBMRuntimeError, Session
 from qiskit_ibm_runtime import Sampler as RuntimeSampler  # SamplerV2's lasting name
 from qiskit_ibm_runtime.fake_provider import FakeJakartaV2, FakeManilaV2
 
@@ -856,6 +857,102 @@ def test_refuses_retries_that_are_not_an_integer_of_at_least_0(retries):
 def test_refuses_a_timeout_that_is_not_a_positive_number(timeout):
     with pytest.raises(ValueError, match="timeout must be a positive number of seconds, or None for no limit; got "):
         qh.Primitive(StatevectorSampler(), timeout=timeout)
+
+
+# --- sessions and batches ---
+
+
+KINDS = pytest.mark.parametrize("kind", [Session, Batch])
+
+
+@KINDS
+def test_a_session_or_batch_runs_circuits_and_is_closed_at_the_end(kind):
+    circuit, angles = lopsided()
+    mode = kind(backend=FakeManilaV2())
+    with qh.Primitive(RuntimeSampler(mode=mode), SHOTS) as how:
+        runner = how.prepare(circuit, list(circuit.parameters))
+        agree(runner.probabilities(angles, None), born(circuit, angles), SHOTS, NOISE)
+    with pytest.raises(IBMRuntimeError, match="The session is closed"):
+        mode._run("sampler", {})
+
+
+@KINDS
+def test_a_closed_session_or_batch_is_not_tried_again_and_says_what_to_do(kind, clock):
+    circuit, angles = lopsided()
+    with qh.Primitive(RuntimeSampler(mode=kind(backend=FakeManilaV2())), 100) as how:
+        runner = how.prepare(circuit, list(circuit.parameters))
+    with pytest.raises(
+        ExecutionError,
+        match="SamplerV2 on fake_manila runs in a session or batch that is closed or has expired .*IBMRuntimeError: "
+        "'The session is closed.'.*Open a new one, make a new model .* give it this model's angles",
+    ) as caught:
+        runner.probabilities(angles, None)
+    assert isinstance(caught.value.__cause__, IBMRuntimeError)
+    assert not clock.slept
+
+
+def test_the_session_is_closed_after_an_error_too_and_the_error_is_raised():
+    mode = SimpleNamespace(closed=0)
+    mode.close = lambda: setattr(mode, "closed", mode.closed + 1)
+    sampler = statevector_sampler()
+    sampler.mode = mode
+    with pytest.raises(ZeroDivisionError), qh.Primitive(sampler):
+        1 / 0  # noqa: B018
+    assert mode.closed == 1
+
+
+@pytest.mark.parametrize("mode", [None, "job"])
+def test_a_sampler_without_session_has_nothing_to_close(mode):
+    sampler = statevector_sampler()
+    sampler.mode = mode
+    with qh.Primitive(sampler) as how:
+        pass
+    how.close()
+
+
+class Expiring(Scripted):
+    """A sampler in a session that reports this status; a status that is an exception is raised."""
+
+    def __init__(self, clock, status, *script):
+        super().__init__(clock, *script)
+        self.mode = self
+        self._status = status
+
+    def status(self):
+        if isinstance(self._status, Exception):
+            raise self._status
+        return self._status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (LOST, "Closed"),
+        (LOST, "In progress, not accepting new jobs"),
+        (RuntimeError("400: Session has been closed."), "Pending"),
+        (RuntimeError("the batch with this ID expired at noon"), None),
+    ],
+)
+@pytest.mark.parametrize("refused", (True, False))
+def test_a_session_that_expires_is_recognized_by_its_status_or_by_the_error(clock, error, status, refused):
+    sampler = Expiring(clock, status, *[("refuse", error) if refused else error] * 9)
+    with pytest.raises(ExecutionError, match="Expiring runs in a session or batch that is closed or has expired"):
+        on(sampler).probabilities(lopsided()[1], None)
+    assert len(sampler.sent) == 1 and not clock.slept
+
+
+@pytest.mark.parametrize("status", ["Pending", "In progress, accepting new jobs", None, ConnectionError("no answer")])
+def test_a_job_that_fails_in_an_open_session_is_sent_again(clock, status):
+    sampler = Expiring(clock, status, LOST)
+    circuit, angles = lopsided()
+    agree(on(sampler).probabilities(angles, None), born(circuit, angles), SHOTS)
+    assert len(sampler.sent) == 2
+
+
+def test_a_slow_job_in_a_session_is_waited_for(clock):
+    sampler = Expiring(clock, "In progress, accepting new jobs", 50.0)
+    on(sampler, timeout=60).probabilities(lopsided()[1], None)
+    assert len(sampler.sent) == 1
 
 
 # --- answers that are not what was asked for ---

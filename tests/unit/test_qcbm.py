@@ -17,7 +17,7 @@ import qaan_helpers as qh
 from qaan_helpers.checks import ExecutionError
 from qaan_helpers.quantum import execution
 from qaan_helpers.quantum.optimizers import Optimizer
-from qaan_helpers.quantum.qcbm import ResourceEstimate
+from qaan_helpers.quantum.qcbm import Duration, ResourceEstimate
 
 LN2 = math.log(2)
 OPTIMIZERS = pytest.mark.parametrize("optimizer", ("cobyla", "adam", "spsa"))
@@ -520,6 +520,35 @@ def test_jobs_that_are_sent_again_change_nothing_in_the_count(optimizer, monkeyp
     assert result.n_circuits == qcbm.estimate_resources(optimizer, 13).circuits
 
 
+@OPTIMIZERS
+def test_a_fit_whose_session_expires_keeps_its_best_angles_and_goes_on_in_a_new_one(optimizer):
+    class Session(Device):
+        """A session that is closed after 12 jobs, in which evaluation 4 was best."""
+
+        def __init__(self):
+            super().__init__()
+            self.mode = self
+
+        def status(self):
+            return "Closed" if len(self.jobs) > 12 else "In progress, accepting new jobs"
+
+        def run(self, pubs, shots):
+            if len(self.jobs) == 12:
+                self.jobs.append(None)
+                raise RuntimeError("no such session")
+            return super().run(pubs, shots)
+
+    session, costs = Session(), []
+    qcbm = small(how=qh.Primitive(session, 200))
+    with pytest.raises(ExecutionError, match="session or batch that is closed .*12 of 40 .* best angles are kept"):
+        qcbm.fit(some_bits(qcbm), optimizer, 40, callback=lambda _, cost: costs.append(cost))
+    assert len(session.jobs) == 13  # once, without retries
+    np.testing.assert_array_equal(qcbm.angles, session.jobs[np.argmin(costs)][0][0])
+    later = small(how=qh.Primitive(Device(), 200))
+    later.angles = qcbm.angles
+    assert later.fit(some_bits(later), optimizer, 31).n_evaluations == 31
+
+
 def test_a_prior_on_a_device_that_fails_stays_where_its_fit_was():
     """A first fit that failed is a first fit again, with its budget; a refit that failed is a refit again."""
     device = Device(10, 62)
@@ -678,6 +707,25 @@ def test_cobyla_may_converge_before_its_resource_estimate_is_used_up():
 
 def test_the_resource_estimate_reads_well():
     assert str(ResourceEstimate(1500, 1500, 3_000_000)) == "1,500 sequential jobs, 1,500 circuits, 3,000,000 shots"
+
+
+def test_the_durations_in_each_mode_as_computed_by_hand():
+    durations = ResourceEstimate(jobs=10, circuits=30, shots=6000).durations(
+        queue_seconds=600, seconds_per_job=2, seconds_per_shot=0.001
+    )
+    assert durations == {
+        "job": Duration(wall_clock=10 * 600 + 20 + 6, billed=6),
+        "batch": Duration(wall_clock=600 + 20 + 6, billed=6),
+        "session": Duration(wall_clock=600 + 20 + 6, billed=26),
+    }
+
+
+@pytest.mark.parametrize("name", ("queue_seconds", "seconds_per_job", "seconds_per_shot"))
+@pytest.mark.parametrize("value", (-1, float("inf"), float("nan"), "soon", True, None))
+def test_durations_need_numbers_of_seconds(name, value):
+    given = {"queue_seconds": 0, "seconds_per_job": 0, "seconds_per_shot": 0} | {name: value}
+    durations = ResourceEstimate(1, 1, 1).durations
+    refuses(f"{name} must be a finite number of seconds ≥ 0; got {value!r}", durations, **given)
 
 
 def test_the_resource_estimate_refuses_what_a_fit_refuses():
