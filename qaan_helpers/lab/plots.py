@@ -415,6 +415,52 @@ def distributions(named: dict[str, np.ndarray], title: str) -> Figure:
     return figure
 
 
+def frequencies(measured: Mapping[str, np.ndarray], exact: np.ndarray, title: str) -> Figure:
+    """Compare measured frequencies with exact probabilities: one panel per measurement, one dot per state.
+
+    Args:
+        measured: Maps a name to frequencies (2ⁿ,). States that were never measured have no dot.
+        exact: The exact probabilities, shape (2ⁿ,).
+        title: The figure's title.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = new_figure(title, width=9, height=3.4, columns=len(measured))
+    low = min(p[p > 0].min() for p in (exact, *measured.values())) / 1.5
+    high = max(p.max() for p in (exact, *measured.values())) * 1.5
+    for axis, color, (name, p) in zip(np.atleast_1d(axes), COLORS, measured.items(), strict=False):
+        axis.loglog((low, high), (low, high), color="0.6", linewidth=0.8, label="equal")
+        axis.loglog(exact[p > 0], p[p > 0], ".", markersize=4, alpha=0.6, color=color, label="one state")
+        axis.set(xlabel="exact probability", ylabel="measured frequency", xlim=(low, high), ylim=(low, high))
+        axis.set_title(name, fontsize=10)
+    np.atleast_1d(axes)[0].legend(frameon=False, fontsize=9, loc="upper left")
+    return figure
+
+
+def bars(values: Mapping[str, float], title: str, label: str, references: Mapping[str, float]) -> Figure:
+    """Show one horizontal bar per name, from the top.
+
+    Args:
+        values: Maps the name of a bar to its value.
+        title: The figure's title.
+        label: What the values are, with their unit.
+        references: Maps a name to a value, shown as a vertical line.
+
+    Returns:
+        The figure.
+    """
+    figure, axis = new_figure(title, height=1.1 + 0.3 * len(values))
+    axis.barh(list(values), list(values.values()), height=0.65, color=COLORS[0])
+    for i, (name, value) in enumerate(references.items(), 1):
+        axis.axvline(value, color="black", linestyle=DASHES[i], linewidth=1, label=name)
+    axis.set(xlabel=label)
+    axis.invert_yaxis()
+    if references:
+        axis.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), borderaxespad=0, ncols=2, fontsize=9)
+    return figure
+
+
 def cost_curves(
     named: dict[str, np.ndarray],
     title: str,
@@ -456,33 +502,44 @@ def cost_curves(
 
 
 def budget_curves(
-    named: Mapping[str, Any], title: str, budgets: Mapping[str, str], references: Mapping[str, float]
+    named: Mapping[str, Any],
+    title: str,
+    budgets: Mapping[str, str],
+    references: Mapping[str, float],
+    label: str = "KL divergence from held-out bits (nats)",
 ) -> Figure:
     """Show a score of several methods against what they spend: points with intervals, joined by lines.
 
     Args:
-        named: Maps a method to its columns, such as a DataFrame: "score" and "half_width" of its interval, in nats, and
+        named: Maps a method to its columns, such as a DataFrame: "score" and "half_width" of its interval, and
             the columns of `budgets`, each of shape (budgets,). Points with a budget of NaN are left out.
         title: The figure's title.
         budgets: Maps a column with a budget to the label of its axis. There is one panel for each.
         references: Maps a name to a value of the score, shown as a dotted line.
+        label: What the score is, with its unit.
 
     Returns:
         The figure.
     """
     figure, axes = new_figure(title, width=10, height=3.8, columns=len(budgets))
-    for axis, (column, label) in zip(np.atleast_1d(axes), budgets.items(), strict=True):
+    for axis, (column, xlabel) in zip(np.atleast_1d(axes), budgets.items(), strict=True):
         for i, (name, table) in enumerate(named.items()):
             spent, score, reach = (np.asarray(table[key]) for key in (column, "score", "half_width"))
             look = {"linestyle": DASHES[i], "marker": "os^Dv*X"[i], "markersize": 5, "color": COLORS[i]}
-            axis.plot(spent, score, label=name, **look)
+            known = ~np.isnan(spent)
+            axis.plot(spent[known], score[known], label=name, **look)
             axis.vlines(spent, score - reach, score + reach, color=COLORS[i], linewidth=1.5)
         for name, value in references.items():
             axis.axhline(value, color="0.4", linewidth=1, linestyle=":")
             axis.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=9)
-        axis.set(xlabel=label, xscale="log", ylim=(0, None))
+        axis.set(xlabel=xlabel, xscale="log", ylim=(0, None))
+        ticks = np.unique(np.concatenate([np.asarray(table[column], dtype=float) for table in named.values()]))
+        ticks = ticks[~np.isnan(ticks)]
+        if len(ticks) <= 3:  # within a decade or two, powers of ten say too little
+            axis.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
+            axis.minorticks_off()
     first = np.atleast_1d(axes)[0]
-    first.set_ylabel("KL divergence from held-out bits (nats)")
+    first.set_ylabel(label)
     first.legend(frameon=False, loc="lower left", fontsize=9)
     return figure
 

@@ -54,6 +54,8 @@ SPENT = {
 DECAYS = {"left": {"a": [0.1, 0.01], "b": [0.5, 0.4]}, "right": {"a": [1.0, 0.1], "b": [0.2, 0.3]}}
 
 FIGURES = {
+    "frequencies": lambda: plots.frequencies({"shots": np.eye(8)[2] / 2 + 1 / 16}, np.full(8, 1 / 8), "Shots"),
+    "bars": lambda: plots.bars({"gates": 0.2, "readout": 0.1}, "Two sources", "nats", {"shots": 0.05}),
     "strips": lambda: plots.strips({"one": [1, 2], "two": [3, 4]}, "Two rows", "score", {"two": (2.5, 4.5)}),
     "digit_grid": lambda: plots.digit_grid(real_digits()[:64], "64 real digits"),
     "distributions": lambda: plots.distributions({"data": np.full(8, 1 / 8), "circuit": np.eye(8)[2]}, "Two of them"),
@@ -113,7 +115,7 @@ def test_every_figure_renders_to_a_small_file_and_has_a_title(name):
 @pytest.mark.parametrize("name", [name for name in FIGURES if name not in DIGITS_ONLY])
 def test_every_axis_says_what_it_measures(name):
     for axis in [axis for axis in FIGURES[name]().axes if axis.axison]:
-        assert axis.get_ylabel() or name == "strips"  # whose rows have names
+        assert axis.get_ylabel() or name in ("strips", "bars")  # whose rows have names
         assert axis.get_xlabel() or axis.get_label() == "<colorbar>"
 
 
@@ -243,6 +245,30 @@ def test_budget_curves_have_a_panel_per_budget_and_a_line_per_method():
             ]
         assert axis.get_xscale() == "log" and [text.get_text() for text in axis.texts] == ["uniform prior"]
     assert legend(figure.axes[0]) == list(SPENT)
+
+
+def test_budget_curves_leave_out_points_without_a_budget_and_have_a_label_of_their_own():
+    table = {"a": [10, math.nan, 30], "score": [1.0, 2.0, 3.0], "half_width": [0.1] * 3}
+    (axis,) = plots.budget_curves({"one": table}, "title", {"a": "shots"}, {}, "ratio").axes
+    np.testing.assert_array_equal(axis.lines[0].get_xydata(), [[10, 1], [30, 3]])
+    assert axis.get_ylabel() == "ratio"
+
+
+def test_frequencies_have_a_panel_per_measurement_and_a_dot_per_measured_state():
+    exact, shots = np.array([0.5, 0.3, 0.1, 0.1]), np.array([0.6, 0.4, 0, 0])
+    figure = plots.frequencies({"shots": shots, "noise": exact}, exact, "title")
+    assert [axis.get_title() for axis in figure.axes] == ["shots", "noise"]
+    dots = [lines(axis)["one state"] for axis in figure.axes]
+    assert dots == [([0.5, 0.3], [0.6, 0.4]), (exact.tolist(), exact.tolist())]
+    for axis in figure.axes:
+        assert axis.get_xlim() == axis.get_ylim() and axis.get_xscale() == axis.get_yscale() == "log"
+
+
+def test_bars_show_each_value_from_the_top_and_the_references():
+    (axis,) = plots.bars({"gates": 0.2, "readout": 0.1}, "title", "KL (nats)", {"2,000 shots": 0.05}).axes
+    assert [bar.get_width() for bar in axis.patches] == [0.2, 0.1] and axis.yaxis_inverted()
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["gates", "readout"]
+    assert axis.lines[0].get_xdata()[0] == 0.05 and legend(axis) == ["2,000 shots"]
 
 
 def test_strips_show_each_value_the_mean_and_the_interval():
