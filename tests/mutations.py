@@ -75,6 +75,20 @@ MUTATIONS = (
     ),
     Mutation("second basis rotated by -π/2", "quantum/qcbm.py", "else np.pi", "else -np.pi", ("unit/test_qcbm.py",)),
     Mutation("gradient not clipped", "quantum/losses.py", "> epsilon", "> 0", ("unit/test_losses.py",)),
+    Mutation(
+        "a logged job used twice",
+        "quantum/execution.py",
+        "            log.mark_used(request)\n",
+        "",
+        ("unit/test_job_log.py",),
+    ),
+    Mutation(
+        "jobs compared without shots",
+        "quantum/job_log.py",
+        ".hex(), shots, device)",
+        ".hex(), device)",
+        ("unit/test_job_log.py",),
+    ),
     Mutation("bytes of shots reversed", "quantum/execution.py", "[::-1]", "", ("unit/test_execution.py",)),
     Mutation(
         "SPSA budget off by one",
