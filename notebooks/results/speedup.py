@@ -1,6 +1,6 @@
 """Time one sweep with one worker, with two, and with two that use two threads each; write speedup.csv.
 
-Run it on a machine that does nothing else: python notebooks/results/speedup.py
+Run it while nothing else runs: python notebooks/results/speedup.py
 """
 
 import csv
@@ -14,7 +14,7 @@ from distributed import Client
 
 from qaan_helpers.evaluation import sweep
 
-ROUNDS = 3
+ROUNDS = 2
 SETUPS = ((1, 1), (2, 1), (2, 2))  # workers, threads of each
 PLAN = """
 source = "sample"
