@@ -510,7 +510,10 @@ class PrimitiveRunner(MeasuredRunner):
         measured = circuit.measure_all(inplace=False)
         self.circuit = manager.run(measured) if manager else measured
         if execution.log is not None:
-            self._digest = digest_circuit(circuit)  # the ISA circuit would change with the device's calibration
+            # The circuit before transpilation: the ISA circuit changes with the device's calibration.
+            columns = _used_columns(circuit, parameters)
+            self._logged = [columns[parameter] for parameter in circuit.parameters]
+            self._digest = digest_circuit(circuit)
             self._device = type(execution.sampler).__name__ if backend is None else _name(backend)
         columns = _used_columns(self.circuit, parameters)
         self._columns = [columns[parameter] for parameter in self.circuit.parameters]
@@ -532,13 +535,17 @@ class PrimitiveRunner(MeasuredRunner):
                 else than was requested.
         """
         pub, log = (self.circuit, angles[:, self._columns]), self._execution.log
-        request = "" if log is None else digest_request(self._digest, pub[1], shots, self._device)
+        request = "" if log is None else self._request(angles, shots)
         result = None if log is None else self._recover(log, request)
         if result is None:
             result = self._submit(pub, shots, request)
         outcomes = list(self._outcomes(result[0].data, len(angles), shots))
         self._check_fresh(angles, outcomes)
         return outcomes
+
+    def _request(self, angles: np.ndarray, shots: int) -> str:
+        """Return the digest of a request."""
+        return digest_request(self._digest, angles[:, self._logged], shots, self._device)
 
     def _recover(self, log: JobLog, request: str) -> Any:
         """Return the result of an earlier job with the same request; None if there is none that was successful."""

@@ -12,6 +12,7 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.primitives import StatevectorSampler
+from qiskit.transpiler import generate_preset_pass_manager
 from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
 import qaan_helpers as qh
@@ -55,6 +56,9 @@ def circuit():
     return qh.qcbm_ansatz(2, 1)
 
 
+NUMBER = circuit().num_parameters
+
+
 def runner(service, path, **options):
     """The circuit on a service, as a process that starts now prepares it."""
     ours = circuit()
@@ -63,7 +67,7 @@ def runner(service, path, **options):
 
 
 def frequencies(of):
-    return of.probabilities(ANGLES[:, : len(of.circuit.parameters)], None)
+    return of.probabilities(ANGLES[:, :NUMBER], None)
 
 
 def entries(path):
@@ -117,6 +121,27 @@ def test_another_request_is_another_job(service, tmp_path):
     later.sample(ANGLES[0], 50, np.random.default_rng(0))
     later.probabilities(ANGLES + 1e-9, None)
     assert len(service.jobs) == 3
+
+
+def test_the_same_request_after_a_new_calibration_takes_the_job_that_there_is(service, tmp_path):
+    """Two pass managers make two ISA circuits of one circuit."""
+    path, sent = tmp_path / "jobs.jsonl", []
+    run = service.run
+    service.run = lambda pubs, shots: sent.append(pubs[0][0]) or run(pubs, shots)
+    levels = [generate_preset_pass_manager(level, FakeManilaV2(), seed_transpiler=0) for level in (0, 3)]
+    first, later = (runner(service, path, pass_manager=level) for level in levels)
+    assert dict(first.circuit.count_ops()) != dict(later.circuit.count_ops())
+    first.probabilities(ANGLES[:, :NUMBER], None)
+    runner(service, path, pass_manager=levels[1]).probabilities(ANGLES[:, :NUMBER], None)
+    assert len(sent) == 1
+
+
+def test_angles_in_another_order_are_another_request(service, tmp_path):
+    path, ours = tmp_path / "jobs.jsonl", circuit()
+    for parameters in (list(ours.parameters), list(ours.parameters)[::-1]):
+        how = qh.Primitive(service, 200, job_log=path, retrieve=service.jobs.__getitem__)
+        how.prepare(ours, parameters).probabilities(ANGLES[:, :NUMBER], None)
+    assert len(service.jobs) == 2
 
 
 def test_a_job_that_failed_is_reported_and_submitted_again(service, tmp_path):
