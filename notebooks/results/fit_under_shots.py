@@ -1,75 +1,63 @@
-"""Fit one circuit to counts: `python fit_under_shots.py` adds the missing rows to fit_under_shots.csv.
+"""Fit one circuit from shots: `python fit_under_shots.py` adds the missing rows to fit_under_shots.csv.
 
-Every row may spend the same number of shots, on many noisy evaluations of the cost or on few precise ones (COBYLA may
-stop earlier). It is scored by the exact distribution at the angles that the fit returned. The bits come from a
-discriminator after eight epochs on the bundled digits 3, 7 and 9 whose hidden layer learns at the full rate, because
-such bits have a larger total correlation. Notebook 09 shows the results. It takes about twenty minutes on two cores.
+Every fit may spend the same number of shots, on many noisy evaluations of the cost or on few precise ones (COBYLA may
+converge earlier). It is scored by the exact distribution at the angles that it returned. There are ten starts, and two
+targets: bits of the bundled sample in the discriminators of two bundled models. In one, no code is more frequent than
+2% ("flat"); in the other, two codes hold a fifth of the images ("peaked"). Notebook 09 shows the results. The script
+takes about ten minutes on one core that does nothing else.
 """
 
 import csv
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+
 import qaan_helpers as qh
-from qaan_helpers.quantum.losses import clipped_nll, empirical_distribution
 
 ROWS = Path(__file__).with_name("fit_under_shots.csv")
 TOTAL_SHOTS = 2_000_000
-COMMON = {"common_random_numbers": True}
+TARGETS = {"flat": "qcbm_379", "peaked": "qcbm_379_sample"}  # bundled models
 ONE_SHOT = {"epsilon": "one shot"}  # clips probabilities at the frequency of one shot
 WAYS = {  # optimizer, and options of QCBM.fit
     "COBYLA": (qh.Cobyla(), {}),
-    "COBYLA, common shots": (qh.Cobyla(), COMMON),
-    "COBYLA, common shots, floor": (qh.Cobyla(), COMMON | ONE_SHOT),
+    "COBYLA, common seed, clipped at one shot": (qh.Cobyla(), ONE_SHOT | {"common_random_numbers": True}),
     "SPSA": (qh.Spsa(), {}),
-    "SPSA, common shots": (qh.Spsa(), COMMON),
-    "SPSA, floor": (qh.Spsa(), ONE_SHOT),
+    "SPSA, clipped at one shot": (qh.Spsa(), ONE_SHOT),
 }
-RADII = {
-    f"{way}, radius {radius}": (qh.Cobyla(trust_radius=radius), WAYS[way][1])
-    for way, radius in product(("COBYLA", "COBYLA, common shots"), (0.2, 1.0))
-}
-PLAN = [  # seed, execution, shots, way
-    *product(range(5), ("shots",), (500, 1000, 2000, 4000, 8000), WAYS),
-    *product(range(5), ("shots",), (2000,), RADII),
+PLAN = [  # target, shots, way, seed
+    (target, shots, way, seed) for seed, target, shots, way in product(range(10), TARGETS, (500, 2000, 8000), WAYS)
 ]
 
 
 @cache
-def learned_bits():
-    """Bits (1800, 8) of a discriminator that was trained for eight epochs."""
-    import torch
-
-    torch.set_num_threads(1)
-    digits = qh.load_mnist((3, 7, 9), source="sample")
-    gan = qh.QAAN(qh.UniformPrior(8), device="cpu", hidden_lr_factor=1.0)
-    for _ in qh.train(gan, digits, epochs=8):
-        pass
-    return gan.bits(digits.images)
+def target_bits(target: str) -> np.ndarray:
+    """Return the bits (1800, 8) of a bundled model's discriminator for the bundled images."""
+    gan = qh.QAAN.load(qh.bundled(TARGETS[target]), device="cpu")
+    return gan.bits(qh.load_mnist((3, 7, 9), source="sample").images)
 
 
-def measure(seed: int, execution: str, shots: int, way: str) -> dict:
+def measure(target: str, shots: int, way: str, seed: int) -> dict:
     """Fit once and return the row."""
-    bits = learned_bits()
-    optimizer, options = (WAYS | RADII)[way]
+    bits = target_bits(target)
+    optimizer, options = WAYS[way]
     options = {key: 1 / shots if value == "one shot" else value for key, value in options.items()}
-    qcbm = qh.QCBM(qh.qcbm_ansatz(8), qh.named_execution(execution, shots), seed)
+    qcbm = qh.QCBM(qh.qcbm_ansatz(8), qh.Shots(shots), seed)
     result = qcbm.fit(bits, optimizer, TOTAL_SHOTS // shots, **options)
-    states, frequencies = empirical_distribution(bits)
+    states, frequencies = qh.empirical_distribution(bits)
     exact = qh.QCBM(qh.qcbm_ansatz(8)).probabilities(result.angles)
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return {
-        "execution": execution,
+        "target": target,
         "shots": shots,
         "way": way,
         "seed": seed,
         "evaluations": result.n_evaluations,
-        "kl": round(float(clipped_nll(exact[states], frequencies)) - qh.entropy(bits), 4),
-        "correlation": round(qh.total_correlation(bits), 4),
+        "kl": round(float(qh.clipped_nll(exact[states], frequencies)) - qh.entropy(bits), 4),
+        "product_kl": round(qh.total_correlation(bits), 4),
         "seconds": round(result.seconds, 1),
         "version": qh.__version__,
         "revision": revision.stdout.strip(),
@@ -77,21 +65,22 @@ def measure(seed: int, execution: str, shots: int, way: str) -> dict:
 
 
 def main() -> None:
-    """Run what is missing, two fits at a time, and write each row as soon as it is there."""
+    """Run what is missing, and write each row as soon as it is there."""
     done = set()
     if ROWS.exists():
         with ROWS.open() as file:
-            done = {(int(r["seed"]), r["execution"], int(r["shots"]), r["way"]) for r in csv.DictReader(file)}
-    missing = [row for row in PLAN if row not in done]
-    with ProcessPoolExecutor(2) as pool:
-        for row in pool.map(measure, *zip(*missing, strict=True)) if missing else ():
-            new = not ROWS.exists()
-            with ROWS.open("a", newline="") as file:
-                writer = csv.DictWriter(file, row, lineterminator="\n")
-                if new:
-                    writer.writeheader()
-                writer.writerow(row)
-            print(row, file=sys.stderr, flush=True)
+            done = {(r["target"], int(r["shots"]), r["way"], int(r["seed"])) for r in csv.DictReader(file)}
+    for fit in PLAN:
+        if fit in done:
+            continue
+        row = measure(*fit)
+        new = not ROWS.exists()
+        with ROWS.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row, lineterminator="\n")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        print(row, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

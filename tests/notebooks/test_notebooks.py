@@ -27,7 +27,8 @@ with_solutions = pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=l
 # Notebooks in their new form; those that follow still have the old one.
 REWRITTEN = {
     *("00_play", "01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"),
-    *("06_a_prior_with_a_job", "07_multi_basis", "08_what_the_prior_adds", "10_scaling_out", "11_break_it"),
+    *("06_a_prior_with_a_job", "07_multi_basis", "08_what_the_prior_adds", "09_noise_and_hardware"),
+    *("10_scaling_out", "11_break_it"),
 }
 LEVELS = ("Check", "Apply", "Explore")
 
@@ -322,6 +323,10 @@ ELSEWHERE = {
     "06_a_prior_with_a_job": {"2,000": "of the settings and of the plans", "50": "a default, tested below"},
     "06_a_prior_with_a_job_solutions": {"16": "2⁴", "4,096": "2¹²", "1,800": "the size of the sample"},
     "07_multi_basis": {"3,000": "steps of an RBM, a default"},
+    "09_noise_and_hardware": {
+        **{"1,800": "the size of the sample", "8,000": "shots, in the script of the fits"},
+        **{"80": "steps, in the script of the designs", "92": "angles of four layers on a line"},
+    },
     "08_what_the_prior_adds": {
         **{"1,500": "evaluations, in the plans", "200": "steps, in the plans", "10,000": "images, in the plans"},
         **{"3,000": "images, in the plans", "1,024": "codes", "1.25": "the margin, in the plan", "0.8": "1 / 1.25"},
