@@ -56,20 +56,20 @@ def check_speedup(answer: object) -> bool:
     """Check exercise 3 of notebook 10: the speed-up of 10 runs of 60 s, with a start-up time of 12 s.
 
     Args:
-        answer: A dictionary: "4 workers" and "5 workers" are speed-ups, and "as fast as 9" is the smallest number of
+        answer: A dictionary: "4 workers" and "6 workers" are speed-ups, and "as fast as 9" is the smallest number of
             workers that need the same time as 9.
 
     Returns:
         Whether the answer is right.
     """
-    one, four, five = (12 + rounds * 60 for rounds in (10, 3, 2))
+    one, four, six = (12 + rounds * 60 for rounds in (10, 3, 2))
     rounds = "Runs are not divided: {} workers do 10 runs in whole rounds."
     hints = [
-        needs_keys({"4 workers": NUMBER, "5 workers": NUMBER, "as fast as 9": NUMBER}),
+        needs_keys({"4 workers": NUMBER, "6 workers": NUMBER, "as fast as 9": NUMBER}),
         Hint(lambda s: not is_near(s, 600 / 180, 0.01), "Does one worker need no start-up time?", ("4 workers",)),
         Hint(lambda s: not is_near(s, 612 / 162, 0.01), rounds.format("four"), ("4 workers",)),
         near(one / four, 0.02, "How long does one worker need for everything, and how long do four?", "4 workers"),
-        near(one / five, 0.02, "How many rounds do five workers need?", "5 workers"),
+        near(one / six, 0.02, "How many rounds do six workers need?", "6 workers"),
         a_whole_number("A whole number is needed.", "as fast as 9"),
         equals(5, "Nine workers need two rounds. Who else does?", "as fast as 9"),
     ]
