@@ -538,9 +538,9 @@ def budget_curves(
         if len(ticks) <= 3:  # within a decade or two, powers of ten say too little
             axis.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
             axis.minorticks_off()
-    first = np.atleast_1d(axes)[0]
+    first, last = np.atleast_1d(axes)[[0, -1]]
     first.set_ylabel(label)
-    first.legend(frameon=False, loc="lower left", fontsize=9)
+    last.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=9)
     return figure
 
 
