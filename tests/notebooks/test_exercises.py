@@ -30,27 +30,30 @@ def circuit(n_qubits, *gates):
     return built
 
 
-def slopes(half=0.5, shift=np.pi / 2, moves=False):
-    """A function of (model, state) for exercise 2 of notebook 4, right by default."""
+def gradients(half=0.5, shift=np.pi / 2, moves=False):
+    """A function of (model, rows) for exercise 2 of notebook 4, right by default."""
 
-    def of_one_probability(model, state):
+    def of_cost(model, rows):
         if moves:
             model.angles[0] += 1.0
+        states, frequencies = qh.empirical_distribution(rows)
         steps = shift * np.eye(len(model.angles))
-        there, back = ([model.probabilities(model.angles + way * step)[state] for step in steps] for way in (1, -1))
-        return half * np.subtract(there, back)
+        there, back = ([model.probabilities(model.angles + way * step)[states] for step in steps] for way in (1, -1))
+        return -half * np.subtract(there, back) @ (frequencies / model.probabilities()[states])
 
-    return of_one_probability
+    return of_cost
 
 
-def there_and_back(model, state):
-    """The slopes again, from the model's own angles, moved and moved back to within rounding errors."""
+def there_and_back(model, rows):
+    """The gradient again, from the model's own angles, moved and moved back to within rounding errors."""
+    states, frequencies = qh.empirical_distribution(rows)
+    weights = frequencies / model.probabilities()[states]
     derivatives = []
     for i in range(len(model.angles)):
         model.angles[i] += np.pi / 2
-        forth = model.probabilities()[state]
+        forth = model.probabilities()[states]
         model.angles[i] -= np.pi
-        derivatives.append((forth - model.probabilities()[state]) / 2)
+        derivatives.append(-weights @ (forth - model.probabilities()[states]) / 2)
         model.angles[i] += np.pi / 2
     return np.array(derivatives)
 
@@ -306,21 +309,28 @@ CASES = {
         ],
         ["0.25", "0.5", "root"],
     ),
-    "check_no_entanglement": (
-        [1.117, np.float64(1.12), 1.11],
-        [([1.1, 1.2], "One number"), (5.545, "size of a cost"), (0.0, "gate on two"), (0.309, "product model")],
-        ["1.1", "correlation"],
+    "check_one_pair": (
+        [0.827, np.float64(0.83), 0.82],
+        [
+            ([1.1, 1.2], "One number"),
+            (5.255, "size of a cost"),
+            (0.0, "than one pair"),
+            (1.117, "product of single bits"),
+            (0.29, "what remains"),
+            (0.7, "entropies"),
+        ],
+        ["0.8", "mutual information", "minus the"],
     ),
-    "check_slopes": (
-        [slopes(), there_and_back],
+    "check_gradient": (
+        [gradients(), there_and_back],
         [
             ([0.0] * 18, "function itself"),
-            (lambda model, state: 0.1, "one derivative for each angle"),
-            (lambda model: model, "Calling your function.*TypeError.*takes .model, state"),
-            (slopes(moves=True), "changes model.angles"),
-            (slopes(half=1), "twice"),
-            (slopes(half=-0.5), "wrong sign"),
-            (slopes(shift=0.1), "Finite differences"),
+            (lambda model, rows: 0.1, "one derivative for each angle"),
+            (lambda model: model, "Calling your function.*TypeError.*takes .model, rows"),
+            (gradients(moves=True), "changes model.angles"),
+            (gradients(half=1), "twice"),
+            (gradients(half=-0.5), "wrong sign"),
+            (gradients(shift=0.1), "Reverse mode"),
         ],
         ["π/2", "0.5", "/ 2", "half"],
     ),
@@ -337,19 +347,17 @@ CASES = {
         ],
         ["the larger radius", "periodic"],
     ),
-    "check_plateau": (
-        [{"full": 0.63, "linear": 1.0, "none": 0.95, "decides": "reach"}],
+    "check_line": (
+        [{"qubits": 3, "b": 1.0}, {"qubits": 3.0, "b": np.float64(0.95)}],
         [
-            ({"full": 0.63}, "dictionary"),
-            ({"full": -0.4, "linear": 0.0, "none": 0.0, "decides": "reach"}, "logarithms"),
-            ({"full": 0.39, "linear": 1.0, "none": 1.0, "decides": "reach"}, "square"),
-            ({"full": 1.0, "linear": 1.0, "none": 1.0, "decides": "reach"}, "whole circle"),
-            ({"full": 0.63, "linear": 0.6, "none": 1.0, "decides": "reach"}, "linear: Do"),
-            ({"full": 0.63, "linear": 1.0, "none": 0.6, "decides": "reach"}, "none: Do"),
-            ({"full": 0.63, "linear": 1.0, "none": 1.0, "decides": "width"}, "one of"),
-            ({"full": 0.63, "linear": 1.0, "none": 1.0, "decides": "size"}, "sets it apart"),
+            ({"qubits": 3}, "dictionary"),
+            ({"qubits": 1, "b": 1.0}, "connects qubit 0"),
+            ({"qubits": 8, "b": 1.0}, "one qubit further"),
+            ({"qubits": 2, "b": 1.0}, "first one counts"),
+            ({"qubits": 3, "b": -0.03}, "logarithms"),
+            ({"qubits": 3, "b": 0.6}, "Do the circuit"),
         ],
-        ["few qubits", "0.6"],
+        ["three", "few qubits"],
     ),
     "check_most_shared": (
         [(7 * np.log(2), 2), [4.852, 2.0]],

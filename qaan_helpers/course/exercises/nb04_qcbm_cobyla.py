@@ -10,75 +10,72 @@ from ...quantum.qcbm import QCBM
 from .grading import NUMBER, WORD, Hint, a_function, a_number, between, equals, grade, needs_keys, one_of
 
 
-def check_no_entanglement(gap: object) -> bool:
-    """Check exercise 1 of notebook 4: the lowest divergence that a circuit without RXX gates can reach.
+def check_one_pair(gap: object) -> bool:
+    """Check exercise 1 of notebook 4: the lowest divergence that a circuit with RXX gates on one pair can reach.
 
     Args:
-        gap: The KL divergence of the empirical distribution of the fitted rows from the circuit, in nats.
+        gap: The smallest KL divergence of the fitted rows, in nats, if only bits 6 and 7 may depend on each other.
 
     Returns:
         Whether the answer is right.
     """
-    reference = "Without RXX, the circuit is a product model. How far is the best product model from the data?"
     hints = [
         a_number("One number is needed, in nats."),
         between(-inf, 3, "This is the size of a cost. Equation (2) turns a cost into a divergence."),
-        between(
-            0.01,
-            inf,
-            "A perfect fit needs dependent bits. Can a circuit create dependence without a gate on two qubits?",
-        ),
-        between(1.095, 1.16, reference),
+        between(0.01, inf, "A perfect fit needs more dependent bits than one pair."),
+        between(-inf, 1.09, "This is the best product of single bits. What can the pair add to it?"),
+        between(0.4, inf, "Is this what the pair can describe? The divergence is what remains."),
+        between(0.81, 0.845, "Which parts does the best such model have, and what are their entropies?"),
     ]
-    praise = "It is the total correlation of the rows. No product model, quantum or classical, has a lower divergence."
+    praise = "It is the total correlation minus the mutual information of the pair, for circuits and classical models."
     return grade(gap, hints, praise)
 
 
-def check_slopes(function: object) -> bool:
-    """Check exercise 2 of notebook 4: the derivatives of one probability by the parameter-shift rule.
+def check_gradient(function: object) -> bool:
+    """Check exercise 2 of notebook 4: the gradient of the cost by the parameter-shift rule.
 
     Args:
-        function: A function of (model, state), a QCBM and the index of a state. It returns the derivatives of the
-            state's probability with respect to each of the model's angles, shape (P,), and leaves the model unchanged.
+        function: A function of (model, rows), a QCBM and bits of shape (N, n). It returns the derivatives of the cost
+            with respect to each of the model's angles, shape (P,), and leaves the model unchanged.
 
     Returns:
         Whether the answer is right.
     """
-    state, model = 5, QCBM(qcbm_ansatz(3, layers=2), seed=1)
-    start, steps = model.angles.copy(), 1e-5 * np.eye(len(model.angles))
-    forward, backward = ([model.probabilities(start + sign * step)[state] for step in steps] for sign in (1, -1))
-    derivatives = np.subtract(forward, backward) / 2e-5
+    model, rows = QCBM(qcbm_ansatz(3, layers=2), seed=1), np.array([[0, 0, 0], [1, 1, 0], [1, 1, 0], [1, 0, 1]])
+    start = model.angles.copy()
+    expected = model.cost_and_gradient(rows)[1]
 
-    def slopes_of(function: Callable) -> np.ndarray:
-        return np.asarray(function(model, state), dtype=float)
+    def gradient_of(function: Callable) -> np.ndarray:
+        return np.asarray(function(model, rows), dtype=float)
 
     def keeps_angles(function: Callable) -> bool:
-        slopes_of(function)
+        gradient_of(function)
         unchanged = np.allclose(model.angles, start, atol=1e-9)  # moving there and back leaves rounding errors
         model.angles = start
         return unchanged
 
     def gives(function: Callable, factor: int) -> bool:
-        return np.allclose(slopes_of(function), factor * derivatives, atol=1e-6)
+        return np.allclose(gradient_of(function), factor * expected, atol=1e-6)
 
     hints = [
         a_function(),
         Hint(
-            lambda f: slopes_of(f).shape == start.shape,
-            "The function takes (model, state) and returns an array with one derivative for each angle.",
+            lambda f: gradient_of(f).shape == start.shape,
+            "The function takes (model, rows) and returns an array with one derivative for each angle.",
         ),
         Hint(
             keeps_angles,
             "Your function changes model.angles. Pass shifted copies to `model.probabilities(angles)` instead.",
         ),
         Hint(lambda f: not gives(f, 2), "Each value is twice the derivative. Look at equation (7) again."),
-        Hint(lambda f: not gives(f, -1), "Each value has the wrong sign. Which shift is subtracted in equation (7)?"),
+        Hint(lambda f: not gives(f, -1), "Each value has the wrong sign. Look at both equations again."),
         Hint(
             lambda f: gives(f, 1),
-            "Finite differences disagree. Do you shift one angle at a time, by the shift of equation (7)?",
+            "Reverse mode disagrees. Do you shift one angle at a time, use every bit string of the rows in (6), and "
+            "divide by its probability at the angles that are not shifted?",
         ),
     ]
-    return grade(function, hints, "Finite differences agree. Unlike them, your shifts are large enough for hardware.")
+    return grade(function, hints, "Reverse mode agrees. Your function needs only probabilities, which can be measured.")
 
 
 def check_trust_radius(answer: object) -> bool:
@@ -104,25 +101,23 @@ def check_trust_radius(answer: object) -> bool:
     return grade(answer, hints, praise)
 
 
-def check_plateau(answer: object) -> bool:
-    """Check exercise 4 of notebook 4: how the variance of a derivative depends on the number of qubits.
+def check_line(answer: object) -> bool:
+    """Check exercise 4 of notebook 4: a bit that depends on few qubits.
 
     Args:
-        answer: A dictionary. "full", "linear" and "none" are the bases b of equation (8), over the whole circle, for
-            each entanglement; "decides" is what causes the plateau: "size" or "reach".
+        answer: A dictionary for two layers of RXX on a line. "qubits" is the number of qubits on which bit 0 can depend;
+            "b" is the base of equation (8) for the mean of bit 0, over the whole circle.
 
     Returns:
         Whether the answer is right.
     """
-    names = ("full", "linear", "none")
     hints = [
-        needs_keys({**dict.fromkeys(names, NUMBER), "decides": WORD}),
-        between(0, inf, "A base is positive. Fit a line to the logarithms of the variances.", *names),
-        between(0.45, inf, "That is the square of the base, or the base for another function.", "full"),
-        between(-inf, 0.8, "Are the angles uniform over the whole circle, and new for each size?", "full"),
-        between(0.8, 1.25, "Do the circuit and its angles both have this entanglement?", "linear", "none"),
-        one_of(("size", "reach"), "decides"),
-        equals("reach", "All three have the same sizes. Which one has the plateau, and what sets it apart?", "decides"),
+        needs_keys({"qubits": NUMBER, "b": NUMBER}),
+        between(2, inf, "The RXX gate of the last layer connects qubit 0 with another one.", "qubits"),
+        between(-inf, 3, "On a line, each layer reaches one qubit further.", "qubits"),
+        equals(3, "There are two layers, and the first one counts, too.", "qubits"),
+        between(0, inf, "A base is positive. Fit a line to the logarithms of the variances.", "b"),
+        between(0.8, 1.25, "Do the circuit and its angles both have RXX on a line? Compare with your prediction.", "b"),
     ]
     praise = "A bit that depends on few qubits has no plateau, but it cannot depend on many other bits either."
     return grade(answer, hints, praise)
