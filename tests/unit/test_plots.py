@@ -244,7 +244,7 @@ def test_budget_curves_have_a_panel_per_budget_and_a_line_per_method():
                 [score - reach, score + reach] for score, reach in zip(table["score"], table["half_width"], strict=True)
             ]
         assert axis.get_xscale() == "log" and [text.get_text() for text in axis.texts] == ["uniform prior"]
-    assert legend(figure.axes[0]) == list(SPENT)
+    assert legend(figure.axes[-1]) == list(SPENT)
 
 
 def test_budget_curves_leave_out_points_without_a_budget_and_have_a_label_of_their_own():
