@@ -97,7 +97,7 @@ def check_trust_radius(answer: object) -> bool:
         one_of(("2.0", "0.05"), "higher"),
         equals("2.0", "For each radius, take the largest of the first 89 costs.", "higher"),
     ]
-    praise = "The cost is periodic in each angle, so points 2 radians apart say little about its slope."
+    praise = "Over 2 radians, the probability of a frequent bit string can fall close to 0, which costs much."
     return grade(answer, hints, praise)
 
 
@@ -105,8 +105,8 @@ def check_line(answer: object) -> bool:
     """Check exercise 4 of notebook 4: a bit that depends on few qubits.
 
     Args:
-        answer: A dictionary for two layers of RXX on a line. "qubits" is the number of qubits on which bit 0 can depend;
-            "b" is the base of equation (8) for the mean of bit 0, over the whole circle.
+        answer: A dictionary for two layers of RXX on a line. "qubits" is the number of qubits on which bit 0 can
+            depend; "b" is the base of equation (8) for the mean of bit 0, over the whole circle.
 
     Returns:
         Whether the answer is right.
