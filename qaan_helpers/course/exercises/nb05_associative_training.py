@@ -100,7 +100,8 @@ def check_one_factor(function: object) -> bool:
             "optimizer converge, also from another start?",
         ),
     ]
-    return grade(function, hints, "Compare what it explains with what it explains of shuffled columns.")
+    praise = "Compare what it explains with what it explains of shuffled columns. Then ask what the factor means."
+    return grade(function, hints, praise)
 
 
 def _table(loadings: tuple[float, ...]) -> np.ndarray:
@@ -139,8 +140,8 @@ def check_swapped_codes(answer: object) -> bool:
     """Check exercise 4 of notebook 5: whether the generator needs the circuit's codes.
 
     Args:
-        answer: A dictionary. "circuit" and "shuffled" are lists of Fréchet distances with the circuit's codes and with
-            shuffled columns; "better" is what follows: "circuit", "shuffled" or "neither".
+        answer: A dictionary. "circuit" and "shuffled" are lists of at least four Fréchet distances, with the circuit's
+            codes and with shuffled columns; "better" is what follows: "circuit", "shuffled" or "neither".
 
     Returns:
         Whether the answer is right.
@@ -148,7 +149,7 @@ def check_swapped_codes(answer: object) -> bool:
     kinds = ("circuit", "shuffled")
     hints = [
         needs_keys({**dict.fromkeys(kinds, LIST), "better": WORD}),
-        Hint(lambda d: len(d) >= 2, "One distance does not show how much chance matters. Give at least two.", kinds),
+        Hint(lambda d: len(d) >= 4, "So few distances can be separate by chance. Give at least four.", kinds),
         Hint(
             lambda distances: all(5 < distance < 100 for distance in distances),
             "These are not distances between this model's digits and real ones. Use at least 300 images, and add noise "
