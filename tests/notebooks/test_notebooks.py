@@ -340,7 +340,7 @@ ELSEWHERE = {
         },
         **{"16": "qubits in an abstract", "540": "angles, in a claim", "144": "angles, in a claim"},
     },
-    "10_scaling_out": {"512": "a batch size", "15": "qubits, a default of Aer"},
+    "10_scaling_out": {"512": "a batch size", "868": "angles at 28 qubits"},
     "11_break_it": {
         **{"130": "the public implementation's angles", "131": "points of its first simplex"},
         "12": "seeds, in the plan of notebook 8's study",
