@@ -24,12 +24,6 @@ SOLUTIONS = sorted((ROOT / "notebooks" / "solutions").glob("[0-9]*.ipynb"))
 with_solutions = pytest.mark.parametrize("path", [*NOTEBOOKS, *SOLUTIONS], ids=lambda path: path.stem)
 
 
-# Notebooks in their new form; those that follow still have the old one.
-REWRITTEN = {
-    *("00_play", "01_mnist", "02_dcgan", "03_qcbm_circuit", "04_qcbm_cobyla", "05_associative_training"),
-    *("06_a_prior_with_a_job", "07_multi_basis", "08_what_the_prior_adds", "09_noise_and_hardware"),
-    *("10_scaling_out", "11_break_it"),
-}
 LEVELS = ("Check", "Apply", "Explore")
 
 
@@ -74,21 +68,15 @@ def test_opening_and_closing(path):
     for part in ("**You will be able to**", "**You need**", "**Takes** about"):
         assert part in texts[0]
     everything = "\n".join(texts)
-    summary = "## Summary" if path.stem in REWRITTEN else "## What you have seen"
-    assert everything.index(summary) < everything.index("## Exercises")
+    assert everything.index("## Summary") < everything.index("## Exercises")
     asked = everything.split("## Exercises")[1]
-    headings = re.findall(r"^### Exercise (\d) · ", asked, re.MULTILINE)
-    numbers = headings or re.findall(r"^(\d)\. ", asked, re.MULTILINE)
+    numbers = re.findall(r"^### Exercise (\d) · ", asked, re.MULTILINE)
     assert len(numbers) >= 3 and numbers == [str(i) for i in range(1, len(numbers) + 1)]
     code = [cell["source"] for cell in cells(path, "code")]
-    if path.stem in REWRITTEN:
-        assert code[0].startswith("from qaan_helpers.course import opening\n\nwatch = opening.start(")
-        assert everything.index("## Exercises") < everything.index("## Further reading")
-        readings = re.findall(r"^- \[.+\]\(https://\S+\): \S", everything.split("## Further reading")[1], re.MULTILINE)
-        assert 4 <= len(readings) <= 8
-    else:
-        assert "opening.check_environment(" in code[0]
-        assert "opening.road_map(" in code[1]
+    assert code[0].startswith("from qaan_helpers.course import opening\n\nwatch = opening.start(")
+    assert everything.index("## Exercises") < everything.index("## Further reading")
+    readings = re.findall(r"^- \[.+\]\(https://\S+\): \S", everything.split("## Further reading")[1], re.MULTILINE)
+    assert 4 <= len(readings) <= 8
     assert code[-1] == "print(watch)"
 
 
@@ -108,14 +96,11 @@ def test_each_exercise_is_open_in_the_notebook_and_solved_beside_it(path):
         assert not solution.exists()
         return
     last = "\n".join(cell["source"] for cell in cells(path, "markdown")).split("## Exercises")[1]
-    if path.stem in REWRITTEN:
-        levels = re.findall(r"^### Exercise \d · (\w+): ", last, re.MULTILINE)
-        assert set(levels) == set(LEVELS) and levels.count("Explore") == 1  # an open-ended one, which nothing checks
-        assert len(asked) == len(levels) - 1
-        for exercise in re.split(r"^### Exercise ", last, flags=re.MULTILINE)[1:-1]:
-            assert "<details><summary>Hint" in exercise, exercise[:60]
-    else:
-        assert len(asked) == last.count("### Exercise ")
+    levels = re.findall(r"^### Exercise \d · (\w+): ", last, re.MULTILINE)
+    assert set(levels) == set(LEVELS) and levels.count("Explore") == 1  # an open-ended one, which nothing checks
+    assert len(asked) == len(levels) - 1
+    for exercise in re.split(r"^### Exercise ", last, flags=re.MULTILINE)[1:-1]:
+        assert "<details><summary>Hint" in exercise, exercise[:60]
     assert f"](solutions/{solution.name})" in last
     assert all(told.strip() == OPEN for told in asked.values())
     solved = dict(checks(solution))
@@ -167,16 +152,6 @@ def test_every_picture_is_small_and_has_its_alternative_text(path):
         assert "![](" not in cell["source"]
 
 
-@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem not in REWRITTEN], ids=lambda path: path.stem)
-def test_the_plan_is_in_the_words_of_the_headings(path):
-    texts = "\n".join(cell["source"] for cell in cells(path, "markdown"))
-    headings = "\n".join(re.findall(r"^## (.*)", texts, re.MULTILINE)).lower()
-    plan = re.search(r"^The plan: (.*?)(?:\n\n|\n#|[*]\. )", texts, re.MULTILINE | re.DOTALL)[1]
-    plan = " ".join(plan.replace("** · **", ", ").split())
-    for station in plan.split(";")[0].split(", "):
-        assert station.strip(" .*").lower() in headings, station
-
-
 @with_solutions
 def test_figures_of_circuits_say_where_those_ran(path):
     for cell in cells(path, "code"):
@@ -188,8 +163,8 @@ def test_figures_of_circuits_say_where_those_ran(path):
 @each
 def test_extras_are_asked_for_where_they_are_used(path):
     code = [cell["source"] for cell in cells(path, "code")]
-    call = re.search(r"check_environment\((.*)\)|extras=\[(.*)\]|$", code[0])
-    asked = set(re.findall(r'"(\w+)"', call[1] or call[2] or ""))
+    call = re.search(r"extras=\[(.*)\]|$", code[0])
+    asked = set(re.findall(r'"(\w+)"', call[1] or ""))
     used = {
         "hardware": "qiskit_ibm_runtime" in "".join(code),
         "sweep": "run_plan(" in "".join(code),
@@ -369,7 +344,7 @@ def recorded(path):
     return dict(re.findall(r"^(\w+): (.*)$", printed, re.MULTILINE))
 
 
-@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem in REWRITTEN], ids=lambda path: path.stem)
+@each
 def test_the_prose_quotes_the_recorded_numbers(path):
     values, quoted = recorded(path), set()
     for cell in cells(path, "markdown"):
@@ -423,7 +398,7 @@ def test_the_default_that_the_prose_names():
 MAX_WORDS = 2000  # of the first notebooks; later ones may have a quarter more
 
 
-@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem in REWRITTEN], ids=lambda path: path.stem)
+@each
 def test_the_prose_is_short_enough(path):
     text = "\n".join(prose(path))
     for pattern in NOT_PROSE[:5]:
@@ -431,7 +406,7 @@ def test_the_prose_is_short_enough(path):
     assert len(text.split()) <= MAX_WORDS * (1.25 if path.stem >= "06" else 1)
 
 
-@pytest.mark.parametrize("path", [p for p in NOTEBOOKS if p.stem in REWRITTEN], ids=lambda path: path.stem)
+@each
 def test_assertions_are_in_collapsed_cells(path):
     for cell in cells(path, "code"):
         if re.search(r"^\s*assert ", cell["source"], re.MULTILINE):
