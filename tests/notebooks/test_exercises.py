@@ -94,7 +94,7 @@ def repaired(bits, seed=None):
 
 
 THIRD = {"|+⟩": 1.0, "|+i⟩": 0.5, "|−⟩": 0.0, "|−i⟩": 0.5}
-LOWER = {"near 0": [8.1, 8.2, 8.0], "near π/2": [7.9, 8.0, 7.8], "lower": "near π/2"}
+TWO_GATES = {"gates": ["rx", "ry"], "state": 1.0, "mixture": 0.5}
 
 
 def recalled(gan, images):
@@ -126,7 +126,7 @@ def paired_bits():
 
 
 def cut(*columns, nats, p=None):
-    """An answer to exercise 2 of notebook 7."""
+    """An answer to exercise 3 of notebook 7."""
     return {"probabilities": PAIRED if p is None else p, "columns": list(columns), "nats": nats}
 
 
@@ -418,6 +418,19 @@ CASES = {
         ],
         ["0.5", "half", "|+⟩ is"],
     ),
+    "check_gates": (
+        [TWO_GATES, TWO_GATES | {"gates": ("ry", "rx")}],
+        [
+            (["rx", "ry"], "dictionary"),
+            (TWO_GATES | {"gates": ["rx"]}, "Two names"),
+            (TWO_GATES | {"gates": ["rx", "rz"]}, "Two names"),
+            (TWO_GATES | {"state": 1.5}, "between 0 and 1"),
+            (TWO_GATES | {"mixture": 0.25}, "Average"),
+            (TWO_GATES | {"state": 0.5}, "amplitudes"),
+            (TWO_GATES | {"gates": ["rx", "rx"], "state": 0.5}, "equally often"),
+        ],
+        ["0.5", "1.0", "different gates", "ry on"],
+    ),
     "check_best_cut": (
         [cut(0, 6, 1, 2, 3, 4, nats=0.0), cut(5, 7, 8, 9, 10, 11, nats=0), cut(0, 6, 1, 2, 7, 8, nats=0.0)],
         [
@@ -431,19 +444,6 @@ CASES = {
             (cut(0, 1, 2, 3, 4, 5, nats=np.log(2)), "Another cut"),
         ],
         ["pairs", "0.0"],
-    ),
-    "check_starts": (
-        [{"near 0": [7.9, 8.0, 7.8], "near π/2": [7.8, 8.1, 7.7], "lower": "neither"}, LOWER],
-        [
-            ([7.9, 8.0], "dictionary"),
-            (LOWER | {"near π/2": 7.9}, "near π/2: Three costs"),
-            (LOWER | {"near 0": [8.4, 8.2, 8.0]}, "near 0: A uniform prior"),
-            (LOWER | {"near π/2": [3.9, 8.0, 7.8]}, "near π/2: No model"),
-            (LOWER | {"near π/2": [7.9, 7.9, 7.9]}, "its own seed"),
-            (LOWER | {"lower": "zo"}, "one of"),
-            (LOWER | {"lower": "near 0"}, "seed by seed"),
-        ],
-        ["7.9", "sooner"],
     ),
     "check_one_of_seven": (
         [0.3017, 1 - 0.95**7],

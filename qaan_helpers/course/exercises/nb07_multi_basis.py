@@ -1,15 +1,17 @@
 """Checks of notebook 7's exercises: one circuit measured in two bases."""
 
 from itertools import combinations
-from math import log
 from typing import Any
 
 import numpy as np
 
-from .grading import LIST, NUMBER, WORD, Hint, between, grade, is_near, needs_keys, numbers, one_of, shape
+from .grading import NUMBER, Hint, between, grade, is_near, needs_keys, numbers, shape
 
 N_BITS = 12
-BASIS_STARTS = ("near 0", "near π/2")
+GATES = {  # at π/2
+    "rx": np.array([[1, -1j], [-1j, 1]]) / np.sqrt(2),
+    "ry": np.array([[1, -1], [1, 1]]) / np.sqrt(2),
+}
 
 
 def check_third_basis(answer: object) -> bool:
@@ -45,8 +47,54 @@ def check_third_basis(answer: object) -> bool:
     return grade(answer, hints, praise)
 
 
+def check_gates(answer: object) -> bool:
+    """Check exercise 2 of notebook 7: gates that tell an entangled state from the mixture of |00⟩ and |11⟩.
+
+    Args:
+        answer: A dictionary. "gates" are two names, "rx" or "ry", for qubit 0 and qubit 1; "state" and "mixture" are
+            the probabilities that both bits are equal after these gates.
+
+    Returns:
+        Whether the answer is right.
+    """
+    hints = [
+        Hint(
+            lambda a: isinstance(a, dict) and set(a) == {"gates", "state", "mixture"},
+            'A dictionary with the keys "gates", "state" and "mixture" is needed.',
+        ),
+        Hint(
+            lambda gates: len(gates) == 2 and set(gates) <= set(GATES),
+            'Two names are needed, each "rx" or "ry": one gate for each qubit.',
+            ("gates",),
+        ),
+        between(0, 1, "One probability between 0 and 1 is needed.", "state", "mixture"),
+        Hint(
+            lambda a: is_near(a["mixture"], _p_equal(a["gates"])[1]),
+            "mixture: Average the probabilities that |00⟩ and |11⟩ give after your gates.",
+        ),
+        Hint(
+            lambda a: is_near(a["state"], _p_equal(a["gates"])[0]),
+            "state: This is not the probability after your gates. Add the complex amplitudes before you take the "
+            "squared modulus, and mind the phase of |11⟩.",
+        ),
+        Hint(
+            lambda a: not is_near(*_p_equal(a["gates"])),
+            "gates: After these gates, the state and the mixture still give equal bits equally often.",
+        ),
+    ]
+    return grade(answer, hints, "Which bases show an entangled state depends on its phase.")
+
+
+def _p_equal(gates: Any) -> tuple[float, float]:
+    """The probabilities of equal bits after two gates: of (|00⟩ − i|11⟩)/√2, and of the mixture of |00⟩ and |11⟩."""
+    both = np.kron(GATES[gates[1]], GATES[gates[0]])
+    state = abs(both @ [1, 0, 0, -1j]) ** 2 / 2
+    mixture = (abs(both[:, 0]) ** 2 + abs(both[:, 3]) ** 2) / 2
+    return float(state[0] + state[3]), float(mixture[0] + mixture[3])
+
+
 def check_best_cut(answer: object) -> bool:
-    """Check exercise 2 of notebook 7: the cut of 12 bits into halves with the lowest mutual information.
+    """Check exercise 3 of notebook 7: the cut of 12 bits into halves with the lowest mutual information.
 
     Args:
         answer: A dictionary. "probabilities" is the RBM's distribution, shape (4096,), "columns" the six columns of one
@@ -111,38 +159,3 @@ def _lowest(p: np.ndarray) -> float:
     """The lowest mutual information of all cuts. Each is listed once: its first half contains bit 0."""
     rest = combinations(range(1, N_BITS), N_BITS // 2 - 1)
     return min(_mutual_information(p, [0, *columns]) for columns in rest)
-
-
-def check_starts(answer: object) -> bool:
-    """Check exercise 3 of notebook 7: where the trained angles of the second basis should start.
-
-    Args:
-        answer: A dictionary. "near 0" and "near π/2" are the costs of the test codes in nats, for three seeds each;
-            "lower" is the start that is lower for all of them: "near 0", "near π/2" or "neither".
-
-    Returns:
-        Whether the answer is right.
-    """
-    uniform = "A uniform prior costs less than your largest value. Are these the test codes, with all 12 bits?"
-    lowest = "No model can cost so little. Are these the test codes, and the sum over both halves?"
-    hints = [
-        needs_keys({**dict.fromkeys(BASIS_STARTS, LIST), "lower": WORD}),
-        numbers((3,), "Three costs are needed, one for each seed.", *BASIS_STARTS),
-        Hint(lambda costs: max(costs) <= N_BITS * log(2), uniform, BASIS_STARTS),
-        Hint(lambda costs: min(costs) >= 6, lowest, BASIS_STARTS),
-        Hint(
-            lambda costs: len(set(costs)) > 1,
-            "Three seeds gave one cost. Does each circuit get its own seed?",
-            BASIS_STARTS,
-        ),
-        one_of((*BASIS_STARTS, "neither"), "lower"),
-        Hint(lambda a: a["lower"] == _lower(a), "lower: Compare your costs seed by seed. Do all three agree?"),
-    ]
-    return grade(answer, hints, "Three seeds are few: an estimate of the difference needs more.")
-
-
-def _lower(answer: dict[str, list[float]]) -> str:
-    differences = np.subtract(*(answer[start] for start in BASIS_STARTS))
-    if (differences > 0).all():
-        return BASIS_STARTS[1]
-    return BASIS_STARTS[0] if (differences < 0).all() else "neither"
