@@ -299,14 +299,10 @@ ELSEWHERE = {
     "05_associative_training_solutions": {"28": "pairs of 8 bits", "70": "8! / (4! 4!)"},
     "06_a_prior_with_a_job": {"2,000": "of the settings and of the plans", "50": "a default, tested below"},
     "06_a_prior_with_a_job_solutions": {"16": "2⁴", "4,096": "2¹²", "1,800": "the size of the sample"},
-<<<<<<< HEAD
-    "07_multi_basis": {"3,000": "steps of an RBM, a default"},
     "09_noise_and_hardware": {
         **{"1,800": "the size of the sample", "8,000": "shots, in the script of the fits"},
         **{"80": "steps, in the script of the designs", "92": "angles of four layers on a line"},
     },
-=======
->>>>>>> f951b17 (Notebook 7: what the bound and the estimate say, and a figure's title that states the finding)
     "08_what_the_prior_adds": {
         **{"1,500": "evaluations, in the plans", "200": "steps, in the plans", "10,000": "images, in the plans"},
         **{"3,000": "images, in the plans", "1,024": "codes", "1.25": "the margin, in the plan", "0.8": "1 / 1.25"},
