@@ -82,7 +82,7 @@ def connected(scheduler: Any, workers: int | None, tls: Tls | None, gpus: bool) 
         if tls:
             files = {"tls_ca_file": str(tls.ca), "tls_client_cert": str(tls.cert), "tls_client_key": str(tls.key)}
             security = Security(**files, require_encryption=True)
-        elif str(scheduler).startswith("tls://") and not Security().tls_client_cert:
+        elif str(scheduler).startswith("tls://") and not Security().get_tls_config_for_role("client").get("cert"):
             raise ClusterError(
                 f"the scheduler at {scheduler} expects a certificate. Pass the files of TLS (tls=Tls(ca, cert, key), "
                 "or --tls-ca, --tls-cert and --tls-key), or name them in Dask's configuration"

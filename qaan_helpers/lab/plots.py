@@ -207,8 +207,9 @@ def windows(
     for axis in axes:
         _draw_ink(axis, image.numpy())
     for q, ((top, left, height, width), bit) in enumerate(zip(boxes, bits, strict=True)):
-        look = {"edgecolor": COLORS[bit], "linestyle": "-" if bit else "--", "linewidth": 1.5}
-        axes[q % 2].add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, **look))
+        frame = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=COLORS[bit], linewidth=1.5)
+        frame.set_linestyle("-" if bit else "--")
+        axes[q % 2].add_patch(frame)
         axes[q % 2].text(left - 1.5, top + height / 2 - 0.5, f"bit {q} = {bit}", ha="right", va="center", size=9)
     return figure
 
