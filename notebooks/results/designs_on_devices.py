@@ -8,12 +8,12 @@ shows the results. The script takes about five minutes on one core that does not
 
 import csv
 import subprocess
-import sys
 from functools import cache
 from itertools import product
 from pathlib import Path
 
 from fit_under_shots import TARGETS, target_bits
+from rows import append
 from scipy.stats import entropy as kl
 
 import qaan_helpers as qh
@@ -36,11 +36,10 @@ def backend(name: str) -> qh.Shots:
 def measure(design: str, target: str, seed: int) -> list[dict]:
     """Fit once, measure on every backend, and return the rows."""
     bits, circuit = target_bits(target), DESIGNS[design]
-    states, frequencies = qh.empirical_distribution(bits)
     fitted = qh.QCBM(circuit, seed=seed)
     fitted.fit(bits, qh.Adam(), 80)
     exact = fitted.probabilities()
-    fit_kl = float(qh.clipped_nll(exact[states], frequencies)) - qh.entropy(bits)
+    fit_kl = qh.kl_divergence(bits, exact)
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     rows = []
     for name in BACKENDS:
@@ -53,7 +52,7 @@ def measure(design: str, target: str, seed: int) -> list[dict]:
                 "seed": seed,
                 "backend": name,
                 "fit_kl": round(fit_kl, 4),  # of the exact distribution to the target
-                "kl": round(float(qh.clipped_nll(p[states], frequencies, 1 / SHOTS)) - qh.entropy(bits), 4),
+                "kl": round(qh.kl_divergence(bits, p, 1 / SHOTS), 4),
                 "noise_kl": round(float(kl(p, exact / exact.sum())), 4),  # of the backend to the exact distribution
                 "version": qh.__version__,
                 "revision": revision.stdout.strip(),
@@ -71,14 +70,7 @@ def main() -> None:
     for seed, target, design in product(range(10), TARGETS, DESIGNS):
         if (design, target, seed) in done:
             continue
-        rows = measure(design, target, seed)
-        new = not ROWS.exists()
-        with ROWS.open("a", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
-        print(rows, file=sys.stderr, flush=True)
+        append(ROWS, measure(design, target, seed))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ takes about ten minutes on one core that does nothing else.
 
 import csv
 import subprocess
-import sys
 from functools import cache
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+from rows import append
 
 import qaan_helpers as qh
 
@@ -47,7 +47,6 @@ def measure(target: str, shots: int, way: str, seed: int) -> dict:
     options = {key: 1 / shots if value == "one shot" else value for key, value in options.items()}
     qcbm = qh.QCBM(qh.qcbm_ansatz(8), qh.Shots(shots), seed)
     result = qcbm.fit(bits, optimizer, TOTAL_SHOTS // shots, **options)
-    states, frequencies = qh.empirical_distribution(bits)
     exact = qh.QCBM(qh.qcbm_ansatz(8)).probabilities(result.angles)
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     return {
@@ -56,7 +55,7 @@ def measure(target: str, shots: int, way: str, seed: int) -> dict:
         "way": way,
         "seed": seed,
         "evaluations": result.n_evaluations,
-        "kl": round(float(qh.clipped_nll(exact[states], frequencies)) - qh.entropy(bits), 4),
+        "kl": round(qh.kl_divergence(bits, exact), 4),
         "product_kl": round(qh.total_correlation(bits), 4),
         "seconds": round(result.seconds, 1),
         "version": qh.__version__,
@@ -73,14 +72,7 @@ def main() -> None:
     for fit in PLAN:
         if fit in done:
             continue
-        row = measure(*fit)
-        new = not ROWS.exists()
-        with ROWS.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        print(row, file=sys.stderr, flush=True)
+        append(ROWS, [measure(*fit)])
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ cores; run nothing else meanwhile, because the rows include durations.
 
 import csv
 import subprocess
-import sys
 from itertools import product
 from pathlib import Path
+
+from rows import append
 
 import qaan_helpers as qh
 
@@ -47,13 +48,7 @@ def main() -> None:
     for source, digits, epochs, seed, fits in PLAN:
         if (source, digits, seed, fits) in done:
             continue
-        rows, new = measure(source, digits, epochs, seed, fits), not ROWS.exists()
-        with ROWS.open("a", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
-        print(rows[-1], file=sys.stderr, flush=True)
+        append(ROWS, measure(source, digits, epochs, seed, fits))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ only. One trial takes half a minute to five minutes on one core.
 
 import csv
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import numpy as np
 import qaan_helpers as qh
 import torch
 from qaan_helpers.evaluation.metrics import classify
+from rows import append
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -178,13 +178,7 @@ def main() -> None:
         trial = START | changes
         if {name: str(value) for name, value in trial.items()} in done:
             continue
-        row, new = trial | measure(trial), not ROWS.exists()
-        with ROWS.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        print(row, file=sys.stderr, flush=True)
+        append(ROWS, [trial | measure(trial)])
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ durations compare.
 
 import csv
 import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
+from rows import append
 
 import qaan_helpers as qh
 from qaan_helpers.quantum.execution import Exact
@@ -92,14 +92,7 @@ def main() -> None:
             done = {(int(r["layers"]), r["optimizer"], int(r["budget"]), int(r["start"])) for r in csv.DictReader(file)}
     bits, held_out = window_bits()
     for plan in [plan for plan in PLAN if plan not in done]:
-        row = measure(bits, held_out, *plan)
-        new = not ROWS.exists()
-        with ROWS.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-        print(row, file=sys.stderr, flush=True)
+        append(ROWS, [measure(bits, held_out, *plan)])
 
 
 if __name__ == "__main__":
