@@ -2,6 +2,7 @@
 
 import base64
 import io
+from functools import partial
 
 import ipywidgets as ipw
 import numpy as np
@@ -398,14 +399,18 @@ def test_the_recall_panel_shows_what_the_model_recalls_from_a_real_digit(some_di
     panel.number.value = 3
     shown, label, images, names, _ = drawn[-1]
     assert torch.equal(shown, digits.images[3]) and label == f"shown: {digits.labels[3]}"
-    assert torch.equal(images[0], gan.recall(digits.images[[3]])[0]) and len(images) == len(names) == 5
+    close = partial(torch.testing.assert_close, rtol=0, atol=1e-6)  # a batch of another size rounds differently
+    close(images[0], gan.recall(digits.images[[3]])[0])
+    assert len(images) == len(names) == 5
     flipped = gan.encode(digits.images[[3]])
     flipped[0, 1] ^= 1
-    assert torch.equal(images[2], gan.decode(flipped)[0]) and names[2].startswith("flip bit 1")
+    close(images[2], gan.decode(flipped)[0])
+    assert not torch.allclose(images[2], images[0], rtol=0, atol=1e-5) and names[2].startswith("flip bit 1")
     panel.hidden.value = 10
     half = digits.images[[3]].clone()
     half[:, :, 18:] = 0
-    assert torch.equal(drawn[-1][0], half[0]) and torch.equal(drawn[-1][2][0], gan.recall(half)[0])
+    assert torch.equal(drawn[-1][0], half[0])
+    close(drawn[-1][2][0], gan.recall(half)[0])
     assert torch.equal(digits.images, some_digits((3, 7), slice(32)).images)  # the user's digits stay as they were
     assert "with 10 rows hidden" in panel.figure()[1]
 
