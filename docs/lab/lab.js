@@ -725,6 +725,10 @@ function percent(p) {
   return `${(100 * p).toPrecision(2)}%`;
 }
 
+function toMilliradians(angle) {
+  return Math.round(1000 * angle) / 1000;
+}
+
 function wrapAngle(angle) {
   return angle - 2 * Math.PI * Math.round(angle / (2 * Math.PI));
 }
@@ -744,7 +748,7 @@ class Lab {
     root.classList.add("qaan-lab");
     this.status = h("p", { class: "ql-hidden", role: "status" });
     this.notice = h("div", { class: "ql-notice", role: "alert", hidden: true });
-    this.body = h("div");
+    this.body = h("div", {}, h("p", { class: "ql-note" }, "The model is loading …"));
     root.replaceChildren(this.notice, this.body, this.status);
     this.watchTheme();
     if (options.share) {
@@ -788,6 +792,8 @@ class Lab {
       if (!this.opened.has(key)) this.opened.set(key, new Model(await contentOf(choice.model, this.abort.signal)));
     } catch (error) {
       if (this.destroyed || turn !== this.turn) return;
+      if (this.model) this.build(); // the choice of models shows the present one again
+      this.draw();
       this.complain(`“${choice.label}” could not be opened: ${error.message}.`, "Try again", () => this.load(key, view, complaint));
       return;
     }
@@ -806,7 +812,7 @@ class Lab {
     }
     this.build();
     if (complaint) this.complain(`This link could not be read: ${complaint}. Here is the default view.`);
-    this.redraw();
+    this.draw();
     this.warm();
   }
 
@@ -877,7 +883,9 @@ class Lab {
     return this.reference.map((angle, k) => this.scale * angle + this.offsets[k]);
   }
 
-  setAngles(reference, scale = 1) {
+  /** Set all angles, in milliradians like those in an address, so that a link restores exactly what is shown. */
+  setAngles(angles, scale = 1) {
+    const trained = this.model.arrays.angles.values, reference = angles === trained ? trained : angles.map(toMilliradians);
     [this.reference, this.scale, this.offsets] = [reference, scale, new Float64Array(reference.length)];
     this.redraw();
   }
@@ -1021,8 +1029,13 @@ class Lab {
     this.body.replaceChildren(toolbar(this), ...this.parts.map(({ element }) => element));
   }
 
+  /** Ask for a drawing in the next frame, after a change of the state. */
   redraw() {
     this.save();
+    this.request();
+  }
+
+  request() {
     if (!this.waiting) this.waiting = requestAnimationFrame(() => this.frame());
   }
 
@@ -1030,7 +1043,7 @@ class Lab {
     this.waiting = 0;
     const moved = this.running && this.advanceFit();
     if (moved || !this.running || !this.still) this.draw();
-    if (this.running) this.redraw();
+    if (this.running) this.request();
   }
 
   /** Draw everything at once. */
@@ -1063,7 +1076,7 @@ class Lab {
       const style = getComputedStyle(this.root);
       const color = (name) => style.getPropertyValue(`--ql-${name}`).trim();
       this.colors = Object.fromEntries(["ink", "muted", "line", "accent", "warm", "heat0", "heat1", "heat2", "surface"].map((name) => [name, color(name)]));
-      if (this.model) this.redraw();
+      if (this.model) this.request();
     };
     for (const query of [dark, still]) query.addEventListener("change", read, { signal });
     this.observer = new MutationObserver(read);
@@ -1077,8 +1090,9 @@ class Lab {
 
 function toolbar(lab) {
   const { models, options, key } = lab;
-  const choose = choice(lab, "Model", models.map((model) => [model.key, model.label]), key, (value) => {
-    lab.load(value).then(() => lab.redraw());
+  const choose = choice(lab, "Model", models.map((model) => [model.key, model.label]), key, async (value) => {
+    await lab.load(value);
+    lab.redraw();
   });
   lab.ui.copied = h("span", { class: "ql-note" });
   const copy = h("button", { type: "button", onclick: () => lab.copyLink() }, "Copy link to this view");
@@ -1106,36 +1120,40 @@ function choice(lab, title, items, value, change) {
   return { element, set: (key) => inputs.forEach(({ firstChild }) => (firstChild.checked = firstChild.value === String(key))) };
 }
 
+/** A slider with its name and value above; returns {element, show(value, text, name)}. */
 function slider(label, { min, max, step }, change) {
-  const input = h("input", { type: "range", min, max, step, oninput: () => change(Number(input.value)) });
-  const output = h("output", {});
-  const name = h("span", {}, label);
+  const input = h("input", { type: "range", min, max, step, "aria-label": label, oninput: () => change(Number(input.value)) });
+  const output = h("span", {}), name = h("span", {}, label);
   const show = (value, text, title = label) => {
     if (Number(input.value) !== value) input.value = value;
     setText(output, text);
     setText(name, title);
+    setAttribute(input, "aria-label", title);
     setAttribute(input, "aria-valuetext", text);
   };
-  return { element: h("label", { class: "ql-slider" }, name, output, input), show };
+  return { element: h("div", { class: "ql-slider" }, name, output, input), show };
 }
 
 function picture(width, height, className = "") {
   return h("canvas", { width, height, class: className, role: "img" });
 }
 
+const painted = new WeakMap(); // what a canvas of digits shows: it is not painted again
+
 /** Paint images (784,) of brightness in [0, 1] in rows, in the color of the text; null leaves a gap. */
 function paintDigits(lab, canvas, images, columns = 1, gap = 0) {
-  const context = canvas.getContext("2d"), cell = 28 + gap;
-  const [r, g, b] = rgb(lab.colors.ink);
-  const data = context.createImageData(canvas.width, canvas.height);
+  const before = painted.get(canvas), { ink } = lab.colors;
+  if (before?.ink === ink && before.images.every((image, i) => image === images[i])) return;
+  painted.set(canvas, { ink, images });
+  const data = new ImageData(canvas.width, canvas.height), pixels = new Uint32Array(data.data.buffer);
+  const [r, g, b] = rgb(ink), color = r | (g << 8) | (b << 16), cell = 28 + gap;
   images.forEach((image, i) => {
-    const left = (i % columns) * cell, top = Math.floor(i / columns) * cell;
+    const start = Math.floor(i / columns) * cell * canvas.width + (i % columns) * cell;
     image?.forEach((value, k) => {
-      const at = 4 * ((top + Math.floor(k / 28)) * canvas.width + left + (k % 28));
-      data.data.set([r, g, b, 255 * value], at);
+      pixels[start + Math.floor(k / 28) * canvas.width + (k % 28)] = color | (Math.round(255 * value) << 24);
     });
   });
-  context.putImageData(data, 0, 0);
+  canvas.getContext("2d").putImageData(data, 0, 0);
 }
 
 function rgb(color) {
@@ -1149,13 +1167,27 @@ function mix(colors, t) {
   return low.map((value, channel) => Math.round(value + (position - i) * (high[channel] - value)));
 }
 
+const colorTables = new Map();
+
+/** Return 256 colors from the first to the last one, as pixels. */
+function colorTable(colors) {
+  const name = colors.join();
+  if (!colorTables.has(name)) {
+    colorTables.set(name, Uint32Array.from({ length: 256 }, (_, i) => {
+      const [r, g, b] = mix(colors, i / 255);
+      return r | (g << 8) | (b << 16) | (255 << 24);
+    }));
+  }
+  return colorTables.get(name);
+}
+
 function drawSection(lab) {
   const { header } = lab.model, n = header.n_bits;
   const pad = drawingPad(lab), recall = picture(28, 28, "ql-large"), seen = picture(28, 28, "ql-seen");
   const tiles = Array.from({ length: n }, (_, q) => bitTile(lab, q));
   const caption = h("p", { class: "ql-caption" }), codeLine = h("p", { class: "ql-caption ql-code" });
   const reader = header.activation === "tanh" ? "The discriminator’s hidden layer" : "An encoder";
-  const element = section(lab, "Draw a digit", `${reader} reads ${n} bits from a 28 × 28 image. The generator makes an image from these ${n} bits alone: this is what the model recalls. It was trained on the digits ${listed(header.digits)}.`,
+  const element = section(lab, "Draw a digit", `${reader} reads ${n} bits from a 28 × 28 image. The generator makes an image from these ${n} bits alone: this is what the model recalls. Both were trained on the digits ${listed(header.digits)}.`,
     ["06_a_prior_with_a_job", "Notebook 6 explains the encoder."],
     h("div", { class: "ql-flow" },
       h("div", { class: "ql-column" }, h("h3", {}, "Draw here"), pad.element, h("div", { class: "ql-seen-row" }, seen, caption)),
@@ -1214,10 +1246,11 @@ function drawingPad(lab) {
     button("Clear", () => lab.showImage({ kind: "none" })), button("Show a test digit", () => step(1))));
   const update = () => {
     if (!lab.strokes.length) {
-      canvas.width = canvas.height = 28;
+      if (canvas.width !== 28) canvas.width = canvas.height = 28;
       paintDigits(lab, canvas, [lab.pixels]);
     } else {
       canvas.width = canvas.height = 280;
+      painted.delete(canvas);
       paintStrokes(context, lab.strokes, lab.colors.ink);
     }
     setAttribute(canvas, "aria-label", lab.pixels ? "Drawing area, with a digit" : "Drawing area, empty");
@@ -1258,13 +1291,12 @@ function circuitSection(lab) {
   const { header, arrays } = lab.model, n = header.n_qubits, data = arrays.code_counts.values.reduce((a, b) => a + b, 0);
   const gates = gatePart(lab), fit = fitPart(lab), distribution = distributionPart(lab), breaks = breakPart(lab);
   const element = h("div", { class: "ql-two" },
-    h("div", { class: "ql-main" },
       section(lab, "Turn the angles of the circuit", `New digits need new codes. A circuit of ${n} qubits samples them: each measurement yields one code. Its ${arrays.angles.values.length} angles set the probability of each of the ${lab.model.codes.toLocaleString("en")} codes.`,
         ["03_qcbm_circuit", "Notebook 3 explains the gates."], gates.element),
+      h("div", { class: "ql-aside" }, section(lab, "What the circuit samples", distribution.lead, null, distribution.element)),
       section(lab, "Fit the circuit", `The data are the codes of ${data.toLocaleString("en")} training digits. The fit changes the angles to lower the cost, the negative log-likelihood of these codes. No model can go below the entropy of the data.`,
         ["04_qcbm_cobyla", "Notebook 4 explains the fit."], fit.element),
-      section(lab, "Break it", "Each switch plants one fault. Predict its effect first.", ["11_break_it", "Notebook 11 has more faults."], breaks)),
-    h("div", { class: "ql-aside" }, section(lab, "What the circuit samples", distribution.lead, null, distribution.element)));
+      section(lab, "Break it", "Each switch plants one fault. Predict its effect first.", ["11_break_it", "Notebook 11 has more faults."], breaks));
   return { element, update: (measured) => [gates, fit, distribution].forEach(({ update }) => update(measured)) };
 }
 
@@ -1279,7 +1311,7 @@ function gatePart(lab) {
   });
   const angle = slider("Angle", { min: -3.15, max: 3.15, step: 0.01 }, (value) => {
     change();
-    lab.offsets[lab.gate] = value - lab.scale * lab.reference[lab.gate];
+    lab.offsets[lab.gate] = toMilliradians(value - lab.scale * lab.reference[lab.gate]);
     lab.redraw();
   });
   const preset = (text, angles, factor) => h("button", { type: "button", onclick: () => {
@@ -1300,9 +1332,11 @@ function gatePart(lab) {
   const fill = (layer) => {
     shown = layer;
     cells = gates.flatMap((gate, k) => (gate.layer === layer ? [gateCell(gate, k, select)] : []));
-    const labels = ["RX", "RZ", "RXX"].map((name, i) => h("span", { class: "ql-row-name", style: `grid-area:${i + 2}/1` }, name));
+    const labels = ["RX", "RZ", "RXX 1"].map((name, i) => h("span", { class: "ql-row-name", style: `grid-area:${i + 2}/1` }, name));
+    for (let q = 2; q < n; q++) labels.push(h("span", { class: "ql-row-name", style: `grid-area:${q + 3}/1` }, String(q)));
     const heads = Array.from({ length: n }, (_, q) => h("span", { class: "ql-row-name", style: `grid-area:1/${q + 2}` }, String(q)));
-    grid.replaceChildren(...heads, ...labels, ...cells.map(({ element }) => element));
+    const about = h("p", { class: "ql-note ql-about-gates", style: `grid-area:4/${Math.ceil(n / 2) + 2}/8/-1` }, "A gate RXX acts on two qubits: those of its row and its column.");
+    grid.replaceChildren(about, ...heads, ...labels, ...cells.map(({ element }) => element));
     setAttribute(grid, "aria-label", `Gates of layer ${layer + 1}`);
   };
   grid.addEventListener("keydown", (event) => {
@@ -1320,7 +1354,7 @@ function gatePart(lab) {
     layers.set(gate.layer);
     for (const cell of cells) cell.update(angles[cell.k], cell.k === lab.gate, inactive, lab.colors);
     const value = wrapAngle(angles[lab.gate]);
-    angle.show(Math.round(100 * value) / 100, `${value.toFixed(2)} rad`, `Angle of ${gateName(gate)}`);
+    angle.show(Math.round(100 * value) / 100, `${value.toFixed(2).replace("-", "−")} rad`, `Angle of ${gateName(gate)}`);
     scale.show(lab.scale, `× ${lab.scale.toFixed(2)}`);
     const idle = header.warm_start && gate.layer === 0 && gate.name === "RX";
     setText(hint, idle ? "RX gates of the first layer change nothing: they act on eigenstates of RX, which the Hadamard gates prepare."
@@ -1363,7 +1397,7 @@ function neighbor(cells, from, [rows, columns]) {
 function distributionPart(lab) {
   const n = lab.model.header.n_bits, side = 2 ** Math.ceil(n / 2), rows = 2 ** Math.floor(n / 2);
   const exact = picture(512, (512 * rows) / side, "ql-heat"), shots = picture(512, (512 * rows) / side, "ql-heat");
-  const legend = picture(256, 1, "ql-legend"), most = h("span"), uniform = h("span", { class: "ql-uniform" }, "uniform");
+  const legend = h("canvas", { width: 256, height: 1, class: "ql-legend", "aria-hidden": "true" }), most = h("span"), uniform = h("span", { class: "ql-uniform" }, "uniform");
   const samples = picture(8 * 30, 2 * 30, "ql-samples"), about = h("p", { class: "ql-caption" }), probe = h("p", { class: "ql-note" });
   const estimate = h("figure", {}, shots, h("figcaption", {}));
   const choose = choice(lab, "Shots", SHOTS.map((count) => [count, count ? count.toLocaleString("en") : "exact"]), lab.shots, (count) => {
@@ -1415,8 +1449,10 @@ function distributionPart(lab) {
 /** Paint numbers p(x) as cells; the color grows with the square root of p, and is full at `peak` times uniform. */
 function paintHeat(canvas, p, side, peak, colors) {
   const rows = p.length / side, context = canvas.getContext("2d"), data = new ImageData(side, rows);
-  for (let x = 0; x < p.length; x++) data.data.set([...mix(colors, Math.sqrt((p[x] * p.length) / peak)), 255], 4 * x);
-  const small = new OffscreenCanvas(side, rows);
+  const pixels = new Uint32Array(data.data.buffer), table = colorTable(colors);
+  for (let x = 0; x < p.length; x++) pixels[x] = table[Math.min(255, Math.round(255 * Math.sqrt((p[x] * p.length) / peak)))];
+  const small = document.createElement("canvas");
+  [small.width, small.height] = [side, rows];
   small.getContext("2d").putImageData(data, 0, 0);
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
@@ -1436,7 +1472,7 @@ function circle(canvas, samples, side, color) {
 function paintSamples(lab, canvas, samples) {
   const end = performance.now() + 10, codes = Array.from(samples, (index) => lab.received(index));
   const images = codes.map((code) => (lab.model.images.has(code) || performance.now() < end ? lab.model.decode(code) : null));
-  if (images.includes(null)) lab.redraw();
+  if (images.includes(null)) lab.request();
   paintDigits(lab, canvas, images, 8, 2);
   const n = lab.model.header.n_bits;
   setAttribute(canvas, "aria-label", `Digits of ${codes.length} sampled codes: ${codes.map((code) => codeText(toBits(code, n))).join("; ")}`);
