@@ -734,6 +734,7 @@ function wrapAngle(angle) {
 }
 
 function listed(items) {
+  if (items.length > 3 && items.at(-1) - items[0] === items.length - 1) return `${items[0]}–${items.at(-1)}`;
   return items.length > 1 ? `${items.slice(0, -1).join(", ")} and ${items.at(-1)}` : String(items[0]);
 }
 
@@ -763,6 +764,7 @@ class Lab {
     this.running = false;
     this.abort.abort();
     this.observer.disconnect();
+    this.sizes.disconnect();
     cancelAnimationFrame(this.waiting);
     [this.saving, this.speaking, this.warming].forEach(clearTimeout);
     this.root.replaceChildren();
@@ -1082,6 +1084,8 @@ class Lab {
     this.observer = new MutationObserver(read);
     this.observer.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     this.observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+    this.sizes = new ResizeObserver(() => this.model && this.request()); // the curve is drawn for its width
+    this.sizes.observe(this.root);
     read();
   }
 }
@@ -1242,7 +1246,8 @@ function drawingPad(lab) {
     lab.showImage({ kind: "test", number: (number + by + count) % count });
   };
   const button = (text, act) => h("button", { type: "button", onclick: act }, text);
-  const element = h("div", {}, h("div", { class: "ql-frame" }, canvas), h("div", { class: "ql-row" },
+  const hint = h("span", { class: "ql-hint ql-note" }, "Draw a digit, for example a 7");
+  const element = h("div", {}, h("div", { class: "ql-frame" }, canvas, hint), h("div", { class: "ql-row" },
     button("Clear", () => lab.showImage({ kind: "none" })), button("Show a test digit", () => step(1))));
   const update = () => {
     if (!lab.strokes.length) {
@@ -1254,7 +1259,7 @@ function drawingPad(lab) {
       paintStrokes(context, lab.strokes, lab.colors.ink);
     }
     setAttribute(canvas, "aria-label", lab.pixels ? "Drawing area, with a digit" : "Drawing area, empty");
-    setAttribute(canvas, "data-empty", !lab.pixels);
+    hint.hidden = Boolean(lab.pixels);
   };
   return { element, update };
 }
