@@ -524,7 +524,7 @@ export function drawLikeMnist(strokes) {
   return image.map((value) => Math.round(value * 15) / 15);
 }
 
-/** Draw lines of points into an image (28, 28) by the distance of each pixel from the nearest line. */
+/** Draw lines of points into an image (28, 28) by the squared distance of each pixel from the nearest line. */
 export function rasterize(strokes, radius = BRUSH, size = 28) {
   const distance = new Float64Array(size * size).fill(Infinity);
   for (const stroke of strokes) {
@@ -534,11 +534,11 @@ export function rasterize(strokes, radius = BRUSH, size = 28) {
       for (let k = 0; k < distance.length; k++) {
         const px = (k % size) - x0, py = Math.floor(k / size) - y0;
         const t = squared ? Math.min(1, Math.max(0, (px * dx + py * dy) / squared)) : 0;
-        distance[k] = Math.min(distance[k], Math.hypot(px - t * dx, py - t * dy));
+        distance[k] = Math.min(distance[k], (px - t * dx) ** 2 + (py - t * dy) ** 2);
       }
     });
   }
-  return distance.map((d) => Math.min(1, Math.max(0, radius + 0.5 - d)));
+  return distance.map((d) => Math.min(1, Math.max(0, radius + 0.5 - Math.sqrt(d))));
 }
 
 function centerOfMass(image) {
@@ -655,10 +655,34 @@ const BUDGETS = [20, 100, 300, 1000, 3000];
 const N_SAMPLES = 16;
 const SPREAD = 0.2; // standard deviation of random angles in radians, as in the Python package
 const BREAKS = {
-  reversed: ["Reverse the bit order", "The generator reads the circuit’s bits from last to first. The probabilities stay the same, but the digits no longer fit them."],
-  product: ["Remove the entangling gates", "Without RXX, all bits are independent. The cost of a fit stays well above the entropy of the data."],
+  reversed: ["Reverse the bit order",
+    "The generator reads the circuit’s bits from last to first. The probabilities stay the same; the digits change."],
+  product: ["Remove the entangling gates",
+    "Without RXX, all bits are independent. The cost of a fit stays well above the entropy of the data."],
   short: ["Stop the fit early", "A budget of 20 evaluations is too small. The cost is still high when the fit ends."],
 };
+const COLORS = ["ink", "muted", "line", "accent", "warm", "heat0", "heat1", "heat2", "surface"]; // in lab.css
+
+/** What the sections say about a model. */
+function texts({ header, arrays, codes, frequencies }) {
+  const n = header.n_bits, side = 2 ** Math.ceil(n / 2);
+  const reader = header.activation === "tanh" ? "The discriminator’s hidden layer" : "An encoder";
+  const data = arrays.code_counts.values.reduce((sum, each) => sum + each, 0);
+  return {
+    draw: `${reader} reads ${n} bits from a 28 × 28 image. The generator makes an image from these ${n} bits alone: ` +
+      `this is what the model recalls. Both were trained on the digits ${listed(header.digits)}.`,
+    bits: "Select a bit to flip it. The bar is the encoder’s logit: the bit is 1 if the logit is positive. " +
+      "The small image is what the flip gives.",
+    circuit: `New digits need new codes. A circuit of ${n} qubits samples them: each measurement yields one code. ` +
+      `Its ${arrays.angles.values.length} angles set the probability of each of the ${counted(codes)} codes.`,
+    samples: `The heat map shows the probability of every code. The index of a code is ${side} × row + column. ` +
+      `Circles mark the ${N_SAMPLES} codes that are sampled.`,
+    fit: `The data are the codes of ${counted(data)} training digits. The fit changes the angles to lower the cost, ` +
+      "the negative log-likelihood of these codes. No model can go below the entropy of the data, " +
+      `${entropy(frequencies).toFixed(2)} nats.`,
+    breaks: "Each switch plants one fault. Predict its effect first.",
+  };
+}
 let nInstances = 0;
 
 /**
@@ -684,7 +708,7 @@ export default {
     let lab;
     const show = () => {
       lab?.destroy();
-      const { buffer, byteOffset, byteLength } = model.get("binary");
+      const { buffer, byteOffset, byteLength } = model.get("binary") ?? new Uint8Array();
       lab = mount(root, { model: buffer.slice(byteOffset, byteOffset + byteLength), label: model.get("label") });
     };
     model.on("change:binary", show);
@@ -708,6 +732,18 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+function button(text, act) {
+  return h("button", { type: "button", onclick: act }, text);
+}
+
+function row(...children) {
+  return h("div", { class: "ql-row" }, children);
+}
+
+function note(text) {
+  return h("p", { class: "ql-note" }, text);
+}
+
 /** Set an attribute only if it changes: assistive technology hears about every change. */
 function setAttribute(element, name, value) {
   if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value);
@@ -719,6 +755,10 @@ function setText(element, text) {
 
 function codeText(bits) {
   return Array.from(bits).join("").replace(/(.{4})(?=.)/g, "$1 ");
+}
+
+function counted(number) {
+  return number.toLocaleString("en");
 }
 
 function percent(p) {
@@ -778,7 +818,8 @@ class Lab {
     let view = {}, complaint = "";
     try {
       view = text ? textToView(text) : {};
-      if (view.model !== undefined && !this.models.some(({ key }) => key === view.model)) throw new Error("it names an unknown model");
+      const known = view.model === undefined || this.models.some(({ key }) => key === view.model);
+      if (!known) throw new Error("it names an unknown model");
     } catch (error) {
       [view, complaint] = [{}, error.message];
     }
@@ -795,8 +836,10 @@ class Lab {
     } catch (error) {
       if (this.destroyed || turn !== this.turn) return;
       if (this.model) this.build(); // the choice of models shows the present one again
+      else this.body.replaceChildren();
       this.draw();
-      this.complain(`“${choice.label}” could not be opened: ${error.message}.`, "Try again", () => this.load(key, view, complaint));
+      const retry = () => this.load(key, view, complaint);
+      this.complain(`“${choice.label}” could not be opened: ${error.message}.`, "Try again", retry);
       return;
     }
     if (this.destroyed || turn !== this.turn) return; // another model was chosen in the meantime
@@ -819,11 +862,11 @@ class Lab {
   }
 
   complain(text, action, retry) {
-    const button = action && h("button", { type: "button", onclick: () => {
+    const again = () => {
       this.notice.hidden = true;
       retry();
-    } }, action);
-    this.notice.replaceChildren(h("p", {}, text), button ?? "");
+    };
+    this.notice.replaceChildren(h("p", {}, text), action ? button(action, again) : "");
     this.notice.hidden = false;
   }
 
@@ -833,7 +876,8 @@ class Lab {
     const angles = arrays.angles.values, n = header.n_bits;
     if (view.reference && view.reference.length !== angles.length) throw new Error(`it must have ${angles.length} angles`);
     if (view.bits && view.bits.length !== n) throw new Error(`it must have ${n} bits`);
-    if ((view.gate ?? 0) >= angles.length || view.offsets?.some(([k]) => k >= angles.length)) throw new Error("it names an unknown gate");
+    const gates = [view.gate ?? 0, ...(view.offsets ?? []).map(([k]) => k)];
+    if (gates.some((k) => k >= angles.length)) throw new Error("it names an unknown gate");
     const image = view.image ?? { kind: "test", number: 0 };
     if (image.kind === "test" && image.number >= arrays.labels.values.length) throw new Error("it names an unknown test digit");
     this.reference = view.reference ?? angles;
@@ -894,7 +938,7 @@ class Lab {
 
   setImage(image) {
     this.image = image;
-    this.pixels = { none: () => null, drawing: () => image.pixels, test: () => this.model.example(image.number).image }[image.kind]();
+    this.pixels = image.kind === "test" ? this.model.example(image.number).image : image.pixels ?? null;
     const encoded = this.pixels && this.model.encode(this.pixels);
     this.logits = encoded?.logits ?? null;
     this.bits = encoded?.bits ?? this.bits ?? new Uint8Array(this.model.header.n_bits);
@@ -920,7 +964,8 @@ class Lab {
   }
 
   flip(q) {
-    this.setBits(this.bits.map((bit, i) => (i === q ? 1 - bit : bit)), `Bit ${q} is now ${1 - this.bits[q]}. Code ${codeText(this.bits.map((bit, i) => (i === q ? 1 - bit : bit)))}.`);
+    const bits = this.bits.map((bit, i) => (i === q ? 1 - bit : bit));
+    this.setBits(bits, `Bit ${q} is now ${bits[q]}. Code ${codeText(bits)}.`);
   }
 
   /** The code that the generator receives for a code that the circuit samples. */
@@ -957,8 +1002,9 @@ class Lab {
   // --- fit ---
 
   startAngles() {
-    const n = this.reference.length, next = uniformGenerator(this.seed + 1);
-    return { zero: () => new Float64Array(n), random: () => normals(n, SPREAD, next), current: () => this.angles() }[this.settings.start]();
+    const n = this.reference.length;
+    if (this.settings.start === "zero") return new Float64Array(n);
+    return this.settings.start === "random" ? normals(n, SPREAD, uniformGenerator(this.seed + 1)) : this.angles();
   }
 
   budget() {
@@ -1014,13 +1060,13 @@ class Lab {
 
   fitText() {
     const { fit } = this, lowest = entropy(this.model.frequencies);
-    if (!fit) return `Budget: ${this.budget().toLocaleString("en")} evaluations. Press “Start”.`;
-    const cost = fit.done ? fit.bestCost : fit.costs.at(-1);
-    const count = `${fit.costs.length.toLocaleString("en")} of ${fit.budget.toLocaleString("en")} evaluations`;
-    if (cost === undefined) return `${count}.`;
+    if (!fit?.costs.length) return `Budget: ${counted(fit?.budget ?? this.budget())} evaluations. Press “Start”.`;
+    const cost = fit.done ? fit.bestCost : fit.costs.at(-1), above = cost - lowest;
+    const count = `${counted(fit.costs.length)} of ${counted(fit.budget)} evaluations`;
     const still = fit.optimizer instanceof Adam && fit.costs.length > 1 && fit.costs[0] - fit.bestCost < 1e-9;
     const saddle = still ? " At angles 0 every derivative is 0, so Adam does not move. Try SPSA or random angles." : "";
-    return `${count}. ${fit.done ? "Best cost" : "Cost"}: ${cost.toFixed(3)} nats, ${(cost - lowest).toFixed(3)} above the entropy of the data.${saddle}`;
+    const name = fit.done ? "Best cost" : "Cost";
+    return `${count}. ${name}: ${cost.toFixed(3)} nats, ${above.toFixed(3)} above the entropy of the data.${saddle}`;
   }
   // --- redrawing ---
 
@@ -1077,7 +1123,7 @@ class Lab {
       this.still = still.matches;
       const style = getComputedStyle(this.root);
       const color = (name) => style.getPropertyValue(`--ql-${name}`).trim();
-      this.colors = Object.fromEntries(["ink", "muted", "line", "accent", "warm", "heat0", "heat1", "heat2", "surface"].map((name) => [name, color(name)]));
+      this.colors = Object.fromEntries(COLORS.map((name) => [name, color(name)]));
       if (this.model) this.request();
     };
     for (const query of [dark, still]) query.addEventListener("change", read, { signal });
@@ -1099,10 +1145,9 @@ function toolbar(lab) {
     lab.redraw();
   });
   lab.ui.copied = h("span", { class: "ql-note" });
-  const copy = h("button", { type: "button", onclick: () => lab.copyLink() }, "Copy link to this view");
   return h("div", { class: "ql-toolbar" },
-    models.length > 1 ? choose.element : h("p", { class: "ql-note" }, models[0].label),
-    options.share ? h("div", { class: "ql-row" }, lab.ui.copied, copy) : null);
+    models.length > 1 ? choose.element : note(models[0].label),
+    options.share ? row(lab.ui.copied, button("Copy link to this view", () => lab.copyLink())) : null);
 }
 
 function section(lab, title, text, page, ...children) {
@@ -1186,30 +1231,33 @@ function colorTable(colors) {
 }
 
 function drawSection(lab) {
-  const { header } = lab.model, n = header.n_bits;
   const pad = drawingPad(lab), recall = picture(28, 28, "ql-large"), seen = picture(28, 28, "ql-seen");
-  const tiles = Array.from({ length: n }, (_, q) => bitTile(lab, q));
+  const tiles = Array.from(lab.bits, (_, q) => bitTile(lab, q)), words = texts(lab.model);
   const caption = h("p", { class: "ql-caption" }), codeLine = h("p", { class: "ql-caption ql-code" });
-  const reader = header.activation === "tanh" ? "The discriminator’s hidden layer" : "An encoder";
-  const element = section(lab, "Draw a digit", `${reader} reads ${n} bits from a 28 × 28 image. The generator makes an image from these ${n} bits alone: this is what the model recalls. Both were trained on the digits ${listed(header.digits)}.`,
-    ["06_a_prior_with_a_job", "Notebook 6 explains the encoder."],
+  const column = (title, ...children) => h("div", { class: "ql-column" }, h("h3", {}, title), children);
+  const element = section(lab, "Draw a digit", words.draw, ["06_a_prior_with_a_job", "Notebook 6 explains the encoder."],
     h("div", { class: "ql-flow" },
-      h("div", { class: "ql-column" }, h("h3", {}, "Draw here"), pad.element, h("div", { class: "ql-seen-row" }, seen, caption)),
-      h("div", { class: "ql-column" }, h("h3", {}, "Its bits"), h("div", { class: "ql-tiles", style: `--n:${n / 2}` }, tiles.map((tile) => tile.element)),
-        h("p", { class: "ql-note" }, "Select a bit to flip it. The bar is the encoder’s logit: the bit is 1 if the logit is positive. The small image is what the flip gives.")),
-      h("div", { class: "ql-column" }, h("h3", {}, "What the model recalls"), h("div", { class: "ql-frame" }, recall), codeLine)));
+      column("Draw here", pad.element, h("div", { class: "ql-seen-row" }, seen, caption)),
+      column("Its bits", h("div", { class: "ql-tiles" }, tiles.map((tile) => tile.element)), note(words.bits)),
+      column("What the model recalls", h("div", { class: "ql-frame" }, recall), codeLine)));
   const update = () => {
+    const code = codeText(lab.bits), what = imageText(lab);
     pad.update();
     paintDigits(lab, seen, [lab.pixels]);
-    const what = { none: "Draw a digit first, or show a test digit.", drawing: "Your drawing, fitted and centered like the digits of MNIST.", test: `A test digit: ${lab.label()}. The networks were not trained on it.` }[lab.image.kind];
-    setText(caption, what);
-    setAttribute(seen, "aria-label", `What the encoder receives. ${what}`);
     paintDigits(lab, recall, [lab.model.decode(lab.bits)]);
-    setAttribute(recall, "aria-label", `The digit that the generator makes from code ${codeText(lab.bits)}`);
-    setText(codeLine, `Code ${codeText(lab.bits)}`);
     tiles.forEach((tile) => tile.update());
+    setText(caption, what);
+    setText(codeLine, `Code ${code}`);
+    setAttribute(seen, "aria-label", `What the encoder receives. ${what}`);
+    setAttribute(recall, "aria-label", `The digit that the generator makes from code ${code}`);
   };
   return { element, update };
+}
+
+function imageText(lab) {
+  if (lab.image.kind === "none") return "Draw a digit first, or show a test digit.";
+  if (lab.image.kind === "drawing") return "Your drawing, fitted and centered like the digits of MNIST.";
+  return `A test digit: ${lab.label()}. The networks were not trained on it.`;
 }
 
 /** The canvas for strokes, with its buttons. */
@@ -1233,22 +1281,20 @@ function drawingPad(lab) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (lab.pointer !== event.pointerId) return;
-    lab.strokes.at(-1).push(...(event.getCoalescedEvents?.() ?? [event]).map(point));
+    lab.strokes.at(-1)?.push(...(event.getCoalescedEvents?.() ?? [event]).map(point));
     lab.unseen ??= requestAnimationFrame(() => { // one drawing per frame, however fast the pointer reports
       lab.unseen = undefined;
       show();
     });
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (lab.pointer = null));
-  const step = (by) => {
-    const count = lab.model.arrays.labels.values.length;
-    const number = lab.image.kind === "test" ? lab.image.number : by > 0 ? -1 : 0;
-    lab.showImage({ kind: "test", number: (number + by + count) % count });
+  const nextExample = () => {
+    const number = lab.image.kind === "test" ? lab.image.number + 1 : 0;
+    lab.showImage({ kind: "test", number: number % lab.model.arrays.labels.values.length });
   };
-  const button = (text, act) => h("button", { type: "button", onclick: act }, text);
   const hint = h("span", { class: "ql-hint ql-note" }, "Draw a digit, for example a 7");
-  const element = h("div", {}, h("div", { class: "ql-frame" }, canvas, hint), h("div", { class: "ql-row" },
-    button("Clear", () => lab.showImage({ kind: "none" })), button("Show a test digit", () => step(1))));
+  const element = h("div", {}, h("div", { class: "ql-frame" }, canvas, hint),
+    row(button("Clear", () => lab.showImage({ kind: "none" })), button("Show a test digit", nextExample)));
   const update = () => {
     if (!lab.strokes.length) {
       if (canvas.width !== 28) canvas.width = canvas.height = 28;
@@ -1293,81 +1339,98 @@ function bitTile(lab, q) {
 }
 
 function circuitSection(lab) {
-  const { header, arrays } = lab.model, n = header.n_qubits, data = arrays.code_counts.values.reduce((a, b) => a + b, 0);
-  const gates = gatePart(lab), fit = fitPart(lab), distribution = distributionPart(lab), breaks = breakPart(lab);
+  const parts = [gatePart, distributionPart, fitPart, breakPart].map((part) => part(lab)), words = texts(lab.model);
+  const [gates, distribution, fit, breaks] = parts.map(({ element }) => element);
   const element = h("div", { class: "ql-two" },
-      section(lab, "Turn the angles of the circuit", `New digits need new codes. A circuit of ${n} qubits samples them: each measurement yields one code. Its ${arrays.angles.values.length} angles set the probability of each of the ${lab.model.codes.toLocaleString("en")} codes.`,
-        ["03_qcbm_circuit", "Notebook 3 explains the gates."], gates.element),
-      h("div", { class: "ql-aside" }, section(lab, "What the circuit samples", distribution.lead, null, distribution.element)),
-      section(lab, "Fit the circuit", `The data are the codes of ${data.toLocaleString("en")} training digits. The fit changes the angles to lower the cost, the negative log-likelihood of these codes. No model can go below the entropy of the data.`,
-        ["04_qcbm_cobyla", "Notebook 4 explains the fit."], fit.element),
-      section(lab, "Break it", "Each switch plants one fault. Predict its effect first.", ["11_break_it", "Notebook 11 has more faults."], breaks));
-  return { element, update: (measured) => [gates, fit, distribution].forEach(({ update }) => update(measured)) };
+    section(lab, "Turn the angles of the circuit", words.circuit, ["03_qcbm_circuit", "Notebook 3 explains the gates."], gates),
+    h("div", { class: "ql-aside" }, section(lab, "What the circuit samples", words.samples, null, distribution)),
+    section(lab, "Fit the circuit", words.fit, ["04_qcbm_cobyla", "Notebook 4 explains the fit."], fit),
+    section(lab, "Break it", words.breaks, ["11_break_it", "Notebook 11 has more faults."], breaks));
+  return { element, update: (measured) => parts.forEach(({ update }) => update(measured)) };
 }
 
 /** The gates of one layer in a grid; the selected gate's angle has a slider. */
 function gatePart(lab) {
-  const { header } = lab.model, n = header.n_qubits, { gates } = lab.model.circuit();
-  const change = () => lab.stop(true);
-  const scale = slider("All angles × factor", { min: 0, max: 1, step: 0.01 }, (value) => {
-    change();
+  const { header, arrays } = lab.model, { gates } = lab.model.circuit(), trained = arrays.angles.values;
+  const scale = slider("All angles", { min: 0, max: 1, step: 0.01 }, (value) => {
+    lab.stop(true);
     lab.scale = value;
     lab.redraw();
   });
   const angle = slider("Angle", { min: -3.15, max: 3.15, step: 0.01 }, (value) => {
-    change();
+    lab.stop(true);
     lab.offsets[lab.gate] = toMilliradians(value - lab.scale * lab.reference[lab.gate]);
     lab.redraw();
   });
-  const preset = (text, angles, factor) => h("button", { type: "button", onclick: () => {
-    change();
+  const preset = (text, angles, factor) => button(text, () => {
+    lab.stop(true);
     lab.setAngles(angles(), factor);
     lab.say(`Angles: ${text}.`);
-  } }, text);
-  const trained = () => lab.model.arrays.angles.values;
-  const grid = h("div", { role: "radiogroup", class: "ql-gates", style: `--n:${n}` });
-  const hint = h("p", { class: "ql-note" });
+  });
+  const grid = gateGrid(lab, gates), hint = note("");
+  const step = (by) => grid.select((lab.gate + by + gates.length) % gates.length);
+  const perLayer = gates.length / header.layers, numbers = Array.from({ length: header.layers }, (_, i) => [i, String(i + 1)]);
+  const toLayer = (layer) => grid.select(layer * perLayer + (lab.gate % perLayer));
+  const layers = choice(lab, "Layer", numbers, gates[lab.gate].layer, toLayer);
+  const update = () => {
+    const gate = gates[lab.gate], angles = lab.angles(), value = wrapAngle(angles[lab.gate]);
+    layers.set(gate.layer);
+    grid.update(angles);
+    angle.show(Math.round(100 * value) / 100, `${value.toFixed(2).replace("-", "−")} rad`, `Angle of ${gateName(gate)}`);
+    const full = lab.reference === trained ? "as trained" : "as set";
+    scale.show(lab.scale, `× ${lab.scale.toFixed(2)}`, `All angles × a factor (0: uniform, 1: ${full})`);
+    setText(hint, gateHint(gate, header, lab.breaks.product));
+  };
+  const random = () => normals(gates.length, 1, Math.random);
+  const element = h("div", {}, scale.element,
+    row(preset("trained", () => trained, 1), preset("zero", () => trained, 0), preset("random", random, 1)),
+    layers.element, grid.element, angle.element,
+    row(button("‹ Previous gate", () => step(-1)), button("Next gate ›", () => step(1))), hint);
+  return { element, update };
+}
+
+function gateHint({ name, layer }, { warm_start }, product) {
+  if (warm_start && layer === 0 && name === "RX") {
+    return "RX gates of the first layer change nothing: they act on eigenstates of RX, which the Hadamard gates prepare.";
+  }
+  if (product && name === "RXX") return "The entangling gates are removed by a switch below.";
+  return "Color shows the angle: blue is negative, orange is positive. Select a gate to change its angle.";
+}
+
+/** The gates of a layer as radio buttons: RX and RZ per qubit, RXX in the row and the column of its qubits. */
+function gateGrid(lab, gates) {
+  const n = lab.model.header.n_qubits, element = h("div", { role: "radiogroup", class: "ql-gates", style: `--n:${n}` });
   let cells = [], shown = -1;
-  const select = (k, focus) => {
+  const select = (k, focus = false) => {
     lab.gate = k;
     lab.draw();
     lab.save();
-    if (focus) cells.find((cell) => cell.k === k)?.element.focus();
+    if (focus) cells.find((cell) => cell.k === k).element.focus();
   };
   const fill = (layer) => {
     shown = layer;
     cells = gates.flatMap((gate, k) => (gate.layer === layer ? [gateCell(gate, k, select)] : []));
-    const labels = ["RX", "RZ", "RXX 1"].map((name, i) => h("span", { class: "ql-row-name", style: `grid-area:${i + 2}/1` }, name));
-    for (let q = 2; q < n; q++) labels.push(h("span", { class: "ql-row-name", style: `grid-area:${q + 3}/1` }, String(q)));
-    const heads = Array.from({ length: n }, (_, q) => h("span", { class: "ql-row-name", style: `grid-area:1/${q + 2}` }, String(q)));
-    const about = h("p", { class: "ql-note ql-about-gates", style: `grid-area:4/${Math.ceil(n / 2) + 2}/8/-1` }, "A gate RXX acts on two qubits: those of its row and its column.");
-    grid.replaceChildren(about, ...heads, ...labels, ...cells.map(({ element }) => element));
-    setAttribute(grid, "aria-label", `Gates of layer ${layer + 1}`);
+    const label = (text, row, column) => h("span", { class: "ql-row-name", style: `grid-area:${row}/${column}` }, text);
+    const about = h("p", { class: "ql-note ql-about-gates", style: `grid-area:4/${Math.ceil(n / 2) + 2}/8/-1` },
+      "A gate RXX acts on two qubits: those of its row and its column.");
+    element.replaceChildren(about, ...Array.from({ length: n }, (_, q) => label(String(q), 1, q + 2)),
+      ...["RX", "RZ", "RXX 1"].map((name, i) => label(name, i + 2, 1)),
+      ...Array.from({ length: Math.max(0, n - 2) }, (_, i) => label(String(i + 2), i + 5, 1)),
+      ...cells.map((cell) => cell.element));
+    setAttribute(element, "aria-label", `Gates of layer ${layer + 1}`);
   };
-  grid.addEventListener("keydown", (event) => {
+  element.addEventListener("keydown", (event) => {
     const by = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
-    const next = by && neighbor(cells, cells.find(({ k }) => k === lab.gate), by);
-    if (by) event.preventDefault();
+    if (!by) return;
+    event.preventDefault();
+    const next = neighbor(cells, cells.find(({ k }) => k === lab.gate), by);
     if (next) select(next.k, true);
   });
-  const perLayer = gates.length / header.layers;
-  const layers = choice(lab, "Layer", Array.from({ length: header.layers }, (_, i) => [i, String(i + 1)]), gates[lab.gate].layer,
-    (layer) => select(layer * perLayer + (lab.gate % perLayer)));
-  const update = () => {
-    const gate = gates[lab.gate], angles = lab.angles(), inactive = lab.breaks.product;
-    if (gate.layer !== shown) fill(gate.layer);
-    layers.set(gate.layer);
-    for (const cell of cells) cell.update(angles[cell.k], cell.k === lab.gate, inactive, lab.colors);
-    const value = wrapAngle(angles[lab.gate]);
-    angle.show(Math.round(100 * value) / 100, `${value.toFixed(2).replace("-", "−")} rad`, `Angle of ${gateName(gate)}`);
-    scale.show(lab.scale, `× ${lab.scale.toFixed(2)}`);
-    const idle = header.warm_start && gate.layer === 0 && gate.name === "RX";
-    setText(hint, idle ? "RX gates of the first layer change nothing: they act on eigenstates of RX, which the Hadamard gates prepare."
-      : inactive && gate.name === "RXX" ? "The entangling gates are removed by a switch below." : "Color shows the angle: blue is negative, orange is positive. Select a gate to change its angle.");
+  const update = (angles) => {
+    if (gates[lab.gate].layer !== shown) fill(gates[lab.gate].layer);
+    for (const cell of cells) cell.update(angles[cell.k], cell.k === lab.gate, lab.breaks.product, lab.colors);
   };
-  const element = h("div", {}, scale.element, h("div", { class: "ql-row" }, preset("trained", trained, 1), preset("zero", trained, 0),
-    preset("random", () => normals(gates.length, 1, Math.random), 1)), layers.element, grid, angle.element, hint);
-  return { element, update };
+  return { element, update, select };
 }
 
 function gateName({ name, qubits }) {
@@ -1377,8 +1440,8 @@ function gateName({ name, qubits }) {
 function gateCell(gate, k, select) {
   const row = gate.name === "RX" ? 2 : gate.name === "RZ" ? 3 : 3 + gate.qubits[1];
   const column = gate.qubits[0] + 2;
-  const element = h("button", { type: "button", role: "radio", class: "ql-gate", title: gateName(gate), "aria-label": gateName(gate),
-    style: `grid-area:${row}/${column}`, onclick: () => select(k) });
+  const element = h("button", { type: "button", role: "radio", class: "ql-gate", title: gateName(gate),
+    "aria-label": gateName(gate), style: `grid-area:${row}/${column}`, onclick: () => select(k) });
   const update = (angle, selected, inactive, colors) => {
     const value = wrapAngle(angle) / Math.PI, idle = inactive && gate.name === "RXX";
     const color = mix([colors.surface, value < 0 ? colors.accent : colors.warm], idle ? 0 : Math.sqrt(Math.abs(value)));
@@ -1392,63 +1455,79 @@ function gateCell(gate, k, select) {
 
 /** The nearest cell in a direction [rows, columns]. */
 function neighbor(cells, from, [rows, columns]) {
-  if (!from) return cells[0];
-  const ahead = cells.filter(({ row, column }) => (rows ? (row - from.row) * rows > 0 && column === from.column : row === from.row && (column - from.column) * columns > 0));
-  const distance = ({ row, column }) => Math.abs(row - from.row) + Math.abs(column - from.column);
-  return ahead.sort((a, b) => distance(a) - distance(b))[0];
+  const steps = (cell) => (rows ? (cell.row - from.row) * rows : (cell.column - from.column) * columns);
+  const inLine = (cell) => (rows ? cell.column === from.column : cell.row === from.row);
+  return cells.filter((cell) => inLine(cell) && steps(cell) > 0).sort((a, b) => steps(a) - steps(b))[0];
 }
 
 /** The probabilities as a heat map, the frequencies of shots next to it, and samples with their digits. */
 function distributionPart(lab) {
-  const n = lab.model.header.n_bits, side = 2 ** Math.ceil(n / 2), rows = 2 ** Math.floor(n / 2);
-  const exact = picture(512, (512 * rows) / side, "ql-heat"), shots = picture(512, (512 * rows) / side, "ql-heat");
-  const legend = h("canvas", { width: 256, height: 1, class: "ql-legend", "aria-hidden": "true" }), most = h("span"), uniform = h("span", { class: "ql-uniform" }, "uniform");
-  const samples = picture(8 * 30, 2 * 30, "ql-samples"), about = h("p", { class: "ql-caption" }), probe = h("p", { class: "ql-note" });
+  const n = lab.model.header.n_bits, side = 2 ** Math.ceil(n / 2), height = (512 * 2 ** Math.floor(n / 2)) / side;
+  const exact = picture(512, height, "ql-heat"), shots = picture(512, height, "ql-heat"), legend = heatLegend();
+  const samples = picture(8 * 30, 2 * 30, "ql-samples"), about = h("p", { class: "ql-caption" }), probe = note("");
   const estimate = h("figure", {}, shots, h("figcaption", {}));
-  const choose = choice(lab, "Shots", SHOTS.map((count) => [count, count ? count.toLocaleString("en") : "exact"]), lab.shots, (count) => {
+  const items = SHOTS.map((count) => [count, count ? counted(count) : "exact"]);
+  const choose = choice(lab, "Shots", items, lab.shots, (count) => {
     lab.shots = count;
     lab.redraw();
     lab.say(count ? `Estimated from ${count} shots.` : "Exact probabilities.");
   });
-  const again = h("button", { type: "button", onclick: () => {
+  const again = button("Sample other codes", () => {
     lab.seed = (lab.seed + 1) % 65536;
     lab.redraw();
     lab.say("Other codes are sampled.");
-  } }, "Sample other codes");
-  let latest;
-  const codeAt = (event) => {
-    const box = exact.getBoundingClientRect(), at = (position, size, count) => Math.min(count - 1, Math.max(0, Math.floor((position / size) * count)));
-    return at(event.clientX - box.left, box.width, side) + side * at(event.clientY - box.top, box.height, rows);
-  };
-  const idle = `Each cell is one code. Select a cell to see its digit above.`;
-  exact.addEventListener("pointermove", (event) => {
-    const code = codeAt(event), p = latest.exact[code];
-    setText(probe, `Code ${codeText(toBits(code, n))}: probability ${percent(p)}, ${(p * lab.model.codes).toFixed(1)} × uniform.`);
   });
-  exact.addEventListener("pointerleave", () => setText(probe, idle));
-  exact.addEventListener("click", (event) => lab.setBits(toBits(lab.received(codeAt(event)), n)));
-  setText(probe, idle);
+  let latest;
+  probeCodes(exact, side, (code) => {
+    const p = latest?.exact[code], ratio = p * lab.model.codes;
+    setText(probe, code === null ? "Each cell is one code. Select a cell to see its digit above."
+      : `Code ${codeText(toBits(code, n))}: probability ${percent(p)}, ${ratio.toFixed(1)} × uniform.`);
+  }, (code) => lab.setBits(toBits(lab.received(code), n)));
   const update = (measured) => {
     latest = measured;
-    const { colors, model } = lab, heat = [colors.heat0, colors.heat1, colors.heat2];
-    const peak = Math.max(8, 2 ** Math.ceil(Math.log2(model.codes * measured.exact.reduce((a, b) => Math.max(a, b)) - 1e-9)));
+    const { colors } = lab, heat = [colors.heat0, colors.heat1, colors.heat2], text = distributionText(measured.exact, n);
+    const largest = measured.exact.length * measured.exact.reduce((a, b) => Math.max(a, b));
+    const peak = Math.max(8, 2 ** Math.ceil(Math.log2(largest - 1e-9))); // a power of 2, so that colors rarely change
     paintHeat(exact, measured.exact, side, peak, heat);
     circle(exact, measured.samples, side, colors.warm);
     estimate.hidden = !measured.estimated;
     if (measured.estimated) paintHeat(shots, measured.estimated, side, peak, heat);
-    setText(estimate.lastChild, `estimated from ${lab.shots.toLocaleString("en")} shots`);
+    setText(estimate.lastChild, `estimated from ${counted(lab.shots)} shots`);
     setAttribute(shots, "aria-label", `Frequencies of all codes in ${lab.shots} shots`);
-    paintHeat(legend, Float64Array.from({ length: 256 }, (_, i) => (i / 255) ** 2), 256, 256, heat);
+    legend.update(peak, heat);
+    paintSamples(lab, samples, measured.samples);
+    setText(about, text);
+    setAttribute(exact, "aria-label", `Probabilities of all codes. ${text}`);
+  };
+  const element = h("div", { class: "ql-distribution" },
+    h("div", { class: "ql-heats" }, h("figure", {}, exact, h("figcaption", {}, "exact probabilities")), estimate),
+    legend.element, about, probe, choose.element, h("h3", {}, `${N_SAMPLES} sampled codes and their digits`), samples, again);
+  return { element, update };
+}
+
+function heatLegend() {
+  const canvas = h("canvas", { width: 256, height: 1, class: "ql-legend", "aria-hidden": "true" });
+  const most = h("span"), uniform = h("span", { class: "ql-uniform" }, "uniform");
+  const element = h("div", { class: "ql-scale" }, canvas, h("div", {}, h("span", {}, "0"), uniform, most));
+  const update = (peak, colors) => {
+    paintHeat(canvas, Float64Array.from({ length: 256 }, (_, i) => (i / 255) ** 2), 256, 256, colors);
     setText(most, `${peak} × uniform`);
     uniform.style.left = `${100 / Math.sqrt(peak)}%`;
-    paintSamples(lab, samples, measured.samples);
-    setText(about, distributionText(measured.exact, n));
-    setAttribute(exact, "aria-label", `Probabilities of all codes. ${distributionText(measured.exact, n)}`);
   };
-  const element = h("div", { class: "ql-distribution" }, h("div", { class: "ql-heats" }, h("figure", {}, exact, h("figcaption", {}, "exact probabilities")), estimate),
-    h("div", { class: "ql-scale" }, legend, h("div", {}, h("span", {}, "0"), uniform, most)), about, probe, choose.element,
-    h("h3", {}, `${N_SAMPLES} sampled codes and their digits`), samples, again);
-  return { element, update, lead: `The heat map shows the probability of every code. The index of a code is ${side} × row + column. Circles mark the ${N_SAMPLES} codes that are sampled.` };
+  return { element, update };
+}
+
+/** Report the code under the pointer, null outside, and the code that is selected. */
+function probeCodes(canvas, side, show, choose) {
+  const codeAt = (event) => {
+    const box = canvas.getBoundingClientRect(), rows = Math.round((side * canvas.height) / canvas.width);
+    const cell = (fraction, count) => Math.min(count - 1, Math.max(0, Math.floor(fraction * count)));
+    return cell((event.clientX - box.left) / box.width, side) + side * cell((event.clientY - box.top) / box.height, rows);
+  };
+  canvas.addEventListener("pointermove", (event) => show(codeAt(event)));
+  canvas.addEventListener("pointerleave", () => show(null));
+  canvas.addEventListener("click", (event) => choose(codeAt(event)));
+  show(null);
 }
 
 /** Paint numbers p(x) as cells; the color grows with the square root of p, and is full at `peak` times uniform. */
@@ -1479,37 +1558,42 @@ function paintSamples(lab, canvas, samples) {
   const images = codes.map((code) => (lab.model.images.has(code) || performance.now() < end ? lab.model.decode(code) : null));
   if (images.includes(null)) lab.request();
   paintDigits(lab, canvas, images, 8, 2);
-  const n = lab.model.header.n_bits;
-  setAttribute(canvas, "aria-label", `Digits of ${codes.length} sampled codes: ${codes.map((code) => codeText(toBits(code, n))).join("; ")}`);
+  const list = codes.map((code) => codeText(toBits(code, lab.model.header.n_bits))).join("; ");
+  setAttribute(canvas, "aria-label", `Digits of ${codes.length} sampled codes: ${list}`);
 }
 
 function distributionText(p, n) {
   const best = p.indexOf(p.reduce((a, b) => Math.max(a, b))), ratio = p[best] * p.length;
-  if (ratio < 1 + 1e-6) return `All ${p.length.toLocaleString("en")} codes are equally likely.`;
-  return `Most likely: ${codeText(toBits(best, n))}, ${ratio.toFixed(1)} × uniform. Entropy: ${(entropy(p) / Math.LN2).toFixed(2)} of ${n} bits.`;
+  if (ratio < 1 + 1e-6) return `All ${counted(p.length)} codes are equally likely.`;
+  const bits = (entropy(p) / Math.LN2).toFixed(2);
+  return `Most likely: ${codeText(toBits(best, n))}, ${ratio.toFixed(1)} × uniform. Entropy: ${bits} of ${n} bits.`;
 }
 
 function fitPart(lab) {
-  const chart = picture(600, 200, "ql-chart"), about = h("p", { class: "ql-caption" }), strip = picture(8 * 30, 2 * 30, "ql-samples ql-strip");
-  const button = h("button", { type: "button", class: "ql-primary", onclick: () => lab.toggleFit() });
+  const chart = picture(600, 200, "ql-chart"), about = h("p", { class: "ql-caption" });
+  const strip = picture(8 * 30, 2 * 30, "ql-samples ql-strip");
+  const start = button("Start", () => lab.toggleFit());
+  start.classList.add("ql-primary");
   const setting = (title, name, items) => choice(lab, title, items, lab.settings[name], (value) => {
     lab.settings[name] = value;
     lab.stop(true);
     lab.redraw();
   });
-  const budget = setting("Evaluations", "budget", BUDGETS.map((count) => [count, count.toLocaleString("en")]));
-  const element = h("div", {}, h("div", { class: "ql-settings" },
-    setting("Optimizer", "optimizer", [["adam", "Adam (exact gradient)"], ["spsa", "SPSA (with the chosen shots)"]]).element,
-    setting("Start", "start", [["random", "random angles"], ["zero", "zero"], ["current", "as shown"]]).element, budget.element),
-    h("div", { class: "ql-row" }, button, h("button", { type: "button", onclick: () => lab.resetFit() }, "Reset")), chart, about, strip);
+  const optimizers = [["adam", "Adam (exact gradient)"], ["spsa", "SPSA (with the chosen shots)"]];
+  const optimizer = setting("Optimizer", "optimizer", optimizers);
+  const first = setting("Start", "start", [["random", "random angles"], ["zero", "zero"], ["current", "as shown"]]);
+  const budget = setting("Evaluations", "budget", BUDGETS.map((count) => [count, counted(count)]));
+  const element = h("div", {}, h("div", { class: "ql-settings" }, [optimizer, first, budget].map((each) => each.element)),
+    row(start, button("Reset", () => lab.resetFit())), chart, about, strip);
   const update = ({ samples }) => {
-    setText(button, lab.running ? "Pause" : lab.fit && !lab.fit.done ? "Continue" : "Start");
+    const text = lab.fitText();
+    setText(start, lab.running ? "Pause" : lab.fit && !lab.fit.done ? "Continue" : "Start");
     budget.element.disabled = lab.breaks.short;
     budget.set(lab.budget());
-    setText(about, lab.fitText());
+    setText(about, text);
     paintChart(lab, chart);
     paintSamples(lab, strip, samples);
-    setAttribute(chart, "aria-label", `Cost per evaluation. ${lab.fitText()}`);
+    setAttribute(chart, "aria-label", `Cost per evaluation. ${text}`);
   };
   return { element, update };
 }
@@ -1517,25 +1601,23 @@ function fitPart(lab) {
 /** Draw the costs of a fit, with the entropy of the data and the cost of the uniform distribution as references. */
 function paintChart(lab, canvas) {
   const ratio = Math.min(2, devicePixelRatio || 1), width = canvas.clientWidth || 600, height = 200;
-  if (canvas.width !== Math.round(width * ratio)) [canvas.width, canvas.height] = [Math.round(width * ratio), height * ratio];
+  [canvas.width, canvas.height] = [Math.round(width * ratio), height * ratio]; // this clears the canvas
   const context = canvas.getContext("2d"), { colors, fit, model } = lab;
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
+  context.scale(ratio, ratio);
   const lowest = entropy(model.frequencies), highest = Math.log(model.codes), costs = fit?.costs ?? [];
-  const top = Math.max(highest, Math.min(costs[0] ?? 0, 2 * highest)) + 0.15, bottom = lowest - 0.25;
-  const left = 4, x = (i) => left + (i / (fit?.budget ?? lab.budget())) * (width - left - 4), y = (cost) => 8 + ((top - Math.min(cost, top)) / (top - bottom)) * (height - 30);
-  Object.assign(context, { font: "12px system-ui, sans-serif", lineWidth: 1, strokeStyle: colors.muted, fillStyle: colors.muted });
-  for (const [cost, name] of [[lowest, `entropy of the data: ${lowest.toFixed(2)} nats`], [highest, `uniform distribution: ${highest.toFixed(2)} nats`]]) {
-    context.setLineDash([5, 4]);
-    line(context, [[left, y(cost)], [width, y(cost)]]);
-    context.setLineDash([]);
-    context.textAlign = "right";
-    context.fillText(name, width - 4, y(cost) + (cost === lowest ? 15 : -5));
-  }
-  context.textAlign = "left";
-  context.fillText("evaluations", left, height - 4);
+  const budget = fit?.budget ?? lab.budget(), top = Math.max(highest, Math.min(costs[0] ?? 0, 2 * highest)) + 0.15;
+  const bottom = lowest - 0.25, x = (i) => 4 + (i / budget) * (width - 8);
+  const y = (cost) => 8 + ((top - Math.min(cost, top)) / (top - bottom)) * (height - 30);
+  Object.assign(context, { font: "12px system-ui, sans-serif", strokeStyle: colors.muted, fillStyle: colors.muted });
+  context.setLineDash([5, 4]);
+  line(context, [[4, y(lowest)], [width, y(lowest)]]);
+  line(context, [[4, y(highest)], [width, y(highest)]]);
+  context.setLineDash([]);
+  context.fillText("evaluations", 4, height - 4);
   context.textAlign = "right";
-  context.fillText((fit?.budget ?? lab.budget()).toLocaleString("en"), width - 4, height - 4);
+  context.fillText(`entropy of the data: ${lowest.toFixed(2)} nats`, width - 4, y(lowest) + 15);
+  context.fillText(`uniform distribution: ${highest.toFixed(2)} nats`, width - 4, y(highest) - 5);
+  context.fillText(counted(budget), width - 4, height - 4);
   Object.assign(context, { strokeStyle: colors.accent, lineWidth: 2 });
   line(context, costs.map((cost, i) => [x(i + 1), y(cost)]));
 }
@@ -1547,7 +1629,7 @@ function line(context, points) {
 }
 
 function breakPart(lab) {
-  return h("div", { class: "ql-breaks" }, Object.entries(BREAKS).map(([name, [title, text]]) => {
+  const switches = Object.entries(BREAKS).map(([name, [title, text]]) => {
     const input = h("input", { type: "checkbox", role: "switch", onchange: () => {
       lab.breaks = { ...lab.breaks, [name]: input.checked };
       lab.stop(true);
@@ -1556,7 +1638,8 @@ function breakPart(lab) {
     } });
     input.checked = lab.breaks[name];
     return h("label", { class: "ql-switch" }, input, h("span", {}, h("strong", {}, title), h("small", {}, text)));
-  }));
+  });
+  return { element: h("div", { class: "ql-breaks" }, switches), update() {} };
 }
 
 /** Return the content of a model: an ArrayBuffer as it is, or what is at an address. */

@@ -392,6 +392,8 @@ def test_gates_follow_the_keyboard_and_a_slider_changes_the_probabilities(opened
     slider.fill("1.5")
     settle(page)
     assert slider.get_attribute("aria-valuetext") == "1.50 rad" and described(page, ".ql-heat") != before
+    page.get_by_role("button", name="Next gate").click()
+    page.get_by_role("slider", name="Angle of RXX on qubits 1 and 3").wait_for()
     page.get_by_role("button", name="zero").click()
     settle(page)
     assert "equally likely" in described(page, ".ql-heat")
@@ -430,6 +432,13 @@ def test_the_fit_lowers_the_cost_and_can_be_paused_and_reset(opened):
     assert lowest < float(re.search(r"Best cost: ([\d.]+)", fitted(page).text_content())[1]) < math.log(256)
     page.get_by_role("button", name="Reset").click()
     fitted(page, "Press “Start”").wait_for()
+
+
+def test_the_fit_ends_with_reduced_motion_too(opened):
+    page = opened(reduced_motion="reduce")
+    page.get_by_role("radio", name="100", exact=True).last.check(force=True)
+    page.get_by_role("button", name="Start").click()
+    fitted(page, "100 of 100 evaluations").wait_for()
 
 
 def test_adam_does_not_move_from_zero_and_the_page_says_so(opened):
