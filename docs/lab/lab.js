@@ -385,11 +385,9 @@ export class Model {
     return Float32Array.from(logits, (logit) => 1 / (1 + Math.exp(-logit)));
   }
 
-  /** Return test digit number i, modulo their number: {image (784,) in [0, 1], label}. */
+  /** Return test digit number i: brightness in [0, 1], shape (28, 28), flat. */
   example(i) {
-    const { labels, examples } = this.arrays;
-    const pixels = examples.values.subarray(784 * i, 784 * (i + 1));
-    return { image: Float64Array.from(pixels, (value) => value / 255), label: labels.values[i] };
+    return Float64Array.from(this.arrays.examples.values.subarray(784 * i, 784 * (i + 1)), (value) => value / 255);
   }
 }
 
@@ -680,7 +678,7 @@ function texts({ header, arrays, codes, frequencies }) {
     fit: `The data are the codes of ${counted(data)} training digits. The fit changes the angles to lower the cost, ` +
       "the negative log-likelihood of these codes. No model can go below the entropy of the data, " +
       `${entropy(frequencies).toFixed(2)} nats.`,
-    breaks: "Each switch plants one fault. Predict its effect first.",
+    breaks: "Each switch plants one fault. Watch the samples, and fit the circuit again.",
   };
 }
 let nInstances = 0;
@@ -757,8 +755,10 @@ function codeText(bits) {
   return Array.from(bits).join("").replace(/(.{4})(?=.)/g, "$1 ");
 }
 
+const numberFormat = new Intl.NumberFormat("en");
+
 function counted(number) {
-  return number.toLocaleString("en");
+  return numberFormat.format(number);
 }
 
 function percent(p) {
@@ -774,7 +774,7 @@ function wrapAngle(angle) {
 }
 
 function listed(items) {
-  if (items.length > 3 && items.at(-1) - items[0] === items.length - 1) return `${items[0]}–${items.at(-1)}`;
+  if (items.length > 3 && items.at(-1) - items[0] === items.length - 1) return `${items[0]} to ${items.at(-1)}`;
   return items.length > 1 ? `${items.slice(0, -1).join(", ")} and ${items.at(-1)}` : String(items[0]);
 }
 
@@ -806,7 +806,7 @@ class Lab {
     this.observer.disconnect();
     this.sizes.disconnect();
     cancelAnimationFrame(this.waiting);
-    [this.saving, this.speaking, this.warming].forEach(clearTimeout);
+    [this.saving, this.speaking].forEach(clearTimeout);
     this.root.replaceChildren();
     this.root.classList.remove("qaan-lab");
   }
@@ -938,7 +938,7 @@ class Lab {
 
   setImage(image) {
     this.image = image;
-    this.pixels = image.kind === "test" ? this.model.example(image.number).image : image.pixels ?? null;
+    this.pixels = image.kind === "test" ? this.model.example(image.number) : image.pixels ?? null;
     const encoded = this.pixels && this.model.encode(this.pixels);
     this.logits = encoded?.logits ?? null;
     this.bits = encoded?.bits ?? this.bits ?? new Uint8Array(this.model.header.n_bits);
@@ -954,7 +954,7 @@ class Lab {
   }
 
   label() {
-    return this.image.kind === "test" ? this.model.example(this.image.number).label : null;
+    return this.image.kind === "test" ? this.model.arrays.labels.values[this.image.number] : null;
   }
 
   setBits(bits, text) {
@@ -1072,7 +1072,7 @@ class Lab {
 
   /** Build the page of the present model. */
   build() {
-    this.ui = {};
+    [this.ui, this.chartWidth] = [{}, 0];
     this.parts = [drawSection, circuitSection].map((section) => section(this));
     this.body.replaceChildren(toolbar(this), ...this.parts.map(({ element }) => element));
   }
@@ -1101,18 +1101,18 @@ class Lab {
     this.parts.forEach(({ update }) => update(measured));
   }
 
-  /** Generate the images of likely codes in advance, a few at a time, so that later changes are smooth. */
+  /** Generate the images of likely codes in idle time, so that later changes are smooth. */
   warm() {
-    clearTimeout(this.warming);
     const { model } = this, { frequencies } = model;
     const codes = Array.from(frequencies.keys()).sort((a, b) => frequencies[b] - frequencies[a]);
+    const later = window.requestIdleCallback ?? ((act) => setTimeout(act, 20));
     let next = 0;
-    const some = () => {
-      const end = performance.now() + 6;
+    const some = (deadline) => {
+      const end = performance.now() + Math.min(15, deadline?.timeRemaining() ?? 5);
       while (next < codes.length && performance.now() < end) model.decode(codes[next++]);
-      if (next < codes.length) this.warming = setTimeout(some, 20);
+      if (next < codes.length && model === this.model && !this.destroyed) later(some);
     };
-    this.warming = setTimeout(some, 500);
+    later(some);
   }
 
   /** Follow the theme of the page or of the system, and the wish for reduced motion. */
@@ -1130,7 +1130,10 @@ class Lab {
     this.observer = new MutationObserver(read);
     this.observer.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
     this.observer.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
-    this.sizes = new ResizeObserver(() => this.model && this.request()); // the curve is drawn for its width
+    this.sizes = new ResizeObserver(() => {
+      this.chartWidth = 0; // the curve is drawn for its width
+      if (this.model) this.request();
+    });
     this.sizes.observe(this.root);
     read();
   }
@@ -1187,22 +1190,32 @@ function picture(width, height, className = "") {
   return h("canvas", { width, height, class: className, role: "img" });
 }
 
-const painted = new WeakMap(); // what a canvas of digits shows: it is not painted again
+const painted = new WeakMap(); // what a canvas shows: it is not painted again
 
 /** Paint images (784,) of brightness in [0, 1] in rows, in the color of the text; null leaves a gap. */
 function paintDigits(lab, canvas, images, columns = 1, gap = 0) {
   const before = painted.get(canvas), { ink } = lab.colors;
   if (before?.ink === ink && before.images.every((image, i) => image === images[i])) return;
   painted.set(canvas, { ink, images });
-  const data = new ImageData(canvas.width, canvas.height), pixels = new Uint32Array(data.data.buffer);
-  const [r, g, b] = rgb(ink), color = r | (g << 8) | (b << 16), cell = 28 + gap;
+  const { width, height } = canvas, cell = 28 + gap;
+  const data = new ImageData(width, height), pixels = new Uint32Array(data.data.buffer);
   images.forEach((image, i) => {
-    const start = Math.floor(i / columns) * cell * canvas.width + (i % columns) * cell;
-    image?.forEach((value, k) => {
-      pixels[start + Math.floor(k / 28) * canvas.width + (k % 28)] = color | (Math.round(255 * value) << 24);
-    });
+    const start = Math.floor(i / columns) * cell * width + (i % columns) * cell, inked = image && withInk(image, ink);
+    for (let y = 0; inked && y < 28; y++) pixels.set(inked.subarray(28 * y, 28 * y + 28), start + y * width);
   });
   canvas.getContext("2d").putImageData(data, 0, 0);
+}
+
+const inkedImages = new WeakMap();
+
+/** The pixels (784,) of an image in a color, with the brightness as opacity. */
+function withInk(image, ink) {
+  const cached = inkedImages.get(image);
+  if (cached?.ink === ink) return cached.pixels;
+  const [r, g, b] = rgb(ink), color = r | (g << 8) | (b << 16);
+  const pixels = Uint32Array.from(image, (value) => color | (Math.round(255 * value) << 24));
+  inkedImages.set(image, { ink, pixels });
+  return pixels;
 }
 
 function rgb(color) {
@@ -1377,8 +1390,8 @@ function gatePart(lab) {
     layers.set(gate.layer);
     grid.update(angles);
     angle.show(Math.round(100 * value) / 100, `${value.toFixed(2).replace("-", "−")} rad`, `Angle of ${gateName(gate)}`);
-    const full = lab.reference === trained ? "as trained" : "as set";
-    scale.show(lab.scale, `× ${lab.scale.toFixed(2)}`, `All angles × a factor (0: uniform, 1: ${full})`);
+    const full = lab.reference === trained ? "trained" : "as set";
+    scale.show(lab.scale, `× ${lab.scale.toFixed(2)}`, `All angles (0: uniform, 1: ${full})`);
     setText(hint, gateHint(gate, header, lab.breaks.product));
   };
   const random = () => normals(gates.length, 1, Math.random);
@@ -1447,7 +1460,7 @@ function gateCell(gate, k, select) {
     const color = mix([colors.surface, value < 0 ? colors.accent : colors.warm], idle ? 0 : Math.sqrt(Math.abs(value)));
     element.style.backgroundColor = `rgb(${color})`;
     setAttribute(element, "aria-checked", selected);
-    element.tabIndex = selected ? 0 : -1;
+    setAttribute(element, "tabindex", selected ? 0 : -1);
     element.classList.toggle("ql-idle", idle);
   };
   return { k, row, column, element, update };
@@ -1530,13 +1543,15 @@ function probeCodes(canvas, side, show, choose) {
   show(null);
 }
 
+const smallCanvases = new WeakMap(); // with one pixel per cell of a heat map
+
 /** Paint numbers p(x) as cells; the color grows with the square root of p, and is full at `peak` times uniform. */
 function paintHeat(canvas, p, side, peak, colors) {
   const rows = p.length / side, context = canvas.getContext("2d"), data = new ImageData(side, rows);
   const pixels = new Uint32Array(data.data.buffer), table = colorTable(colors);
   for (let x = 0; x < p.length; x++) pixels[x] = table[Math.min(255, Math.round(255 * Math.sqrt((p[x] * p.length) / peak)))];
-  const small = document.createElement("canvas");
-  [small.width, small.height] = [side, rows];
+  if (!smallCanvases.has(canvas)) smallCanvases.set(canvas, h("canvas", { width: side, height: rows }));
+  const small = smallCanvases.get(canvas);
   small.getContext("2d").putImageData(data, 0, 0);
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
@@ -1600,9 +1615,13 @@ function fitPart(lab) {
 
 /** Draw the costs of a fit, with the entropy of the data and the cost of the uniform distribution as references. */
 function paintChart(lab, canvas) {
-  const ratio = Math.min(2, devicePixelRatio || 1), width = canvas.clientWidth || 600, height = 200;
-  [canvas.width, canvas.height] = [Math.round(width * ratio), height * ratio]; // this clears the canvas
+  const ratio = Math.min(2, devicePixelRatio || 1), height = 200;
+  const width = (lab.chartWidth ||= canvas.clientWidth || 600); // to ask for it in every frame would take long
   const context = canvas.getContext("2d"), { colors, fit, model } = lab;
+  const name = [width, ratio, colors.accent, lab.budget(), fit?.costs.length, fit?.costs[0]].join();
+  if (painted.get(canvas) === name) return;
+  painted.set(canvas, name);
+  [canvas.width, canvas.height] = [Math.round(width * ratio), height * ratio]; // this clears the canvas
   context.scale(ratio, ratio);
   const lowest = entropy(model.frequencies), highest = Math.log(model.codes), costs = fit?.costs ?? [];
   const budget = fit?.budget ?? lab.budget(), top = Math.max(highest, Math.min(costs[0] ?? 0, 2 * highest)) + 0.15;

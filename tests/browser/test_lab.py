@@ -598,12 +598,19 @@ def test_the_widget_mounts_twice_and_removes_itself(script):
         const pressed = places.map((el) => el.querySelector(".ql-tile").getAttribute("aria-pressed"));
         const links = document.querySelectorAll("a").length, same = location.href === before;
         const names = new Set(Array.from(document.querySelectorAll("input[type=radio]"), (input) => input.name));
+        const third = places[1].appendChild(document.createElement("div"));
+        const own = lab.mount(third, { model: model.get("binary").buffer });
+        await new Promise((done) => setTimeout(done, 100));
+        const root = own.root, had = root.childNodes.length;
+        own.destroy();
+        const cleared = had > 0 && root.childNodes.length === 0 && !root.className;
+        root.remove();
         clean.forEach((remove) => remove());
-        return { pressed, links, same, names: names.size, left: places.map((el) => el.childNodes.length) };
+        return { pressed, links, same, cleared, names: names.size, left: places.map((el) => el.childNodes.length) };
         """
     )
     assert found["pressed"][0] != found["pressed"][1]
-    assert found["same"] and found["links"] == 0 and found["left"] == [0, 0]
+    assert found["cleared"] and found["same"] and found["links"] == 0 and found["left"] == [0, 0]
     assert found["names"] == 2 * 5  # layers, shots, optimizer, start and evaluations of each
 
 
