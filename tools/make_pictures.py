@@ -17,13 +17,20 @@ PRIORS = {  # of the study, as the picture names them
     "circuit, 6 layers": "6 layers, Adam",
     "RBM": "RBM (classical)",
 }
-LOOP = {"uniform": "uniform", "circuit": "circuit", "circuit, signed permutation": "circuit, bits relabeled"}
+LOOP = {
+    "uniform": "uniform",
+    "circuit": "circuit",
+    "circuit, signed permutation": "circuit, bits reordered",
+    "RBM": "RBM (classical)",
+    "replay": "replay",
+    "Gaussian, 100 dimensions": "Gaussian",
+}
 
 
 def draw_study():
-    """Two panels of Fréchet distances: the associative loop, and the objective "reconstruction"."""
+    """Two panels of FIDs: the associative loop, and the objective "reconstruction"."""
     figure, (left, right) = plots.new_figure("A learned prior improves the images where the bits are a code", columns=2)
-    loop = pd.read_csv(NOTEBOOKS / "results" / "study_symmetry.csv")
+    loop = pd.concat(pd.read_csv(NOTEBOOKS / "results" / f"study_{part}.csv") for part in ("symmetry", "associative"))
     rows = pd.read_csv(NOTEBOOKS / "results" / "study_ten.csv").dropna(subset="prior")
     panels = (
         (
@@ -41,11 +48,11 @@ def draw_study():
     )
     for axis, table, names, title in panels:
         for row, name in enumerate(names):
-            values = table[name].to_numpy()
+            values = table[name].dropna().to_numpy()
             axis.plot(values, np.full(len(values), row), "o", color="0.55", markerfacecolor="none", markersize=4)
             axis.plot(values.mean(), row, "D", color=plots.COLORS[0], markersize=6)
         axis.set(yticks=range(len(names)), yticklabels=list(names.values()), ylim=(len(names) - 0.5, -0.5))
-        axis.set_xlabel("Fréchet distance")
+        axis.set_xlabel("FID")
         axis.set_title(title, fontsize=10)
         axis.grid(axis="x", color="0.9")
     return figure

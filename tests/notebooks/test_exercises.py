@@ -463,6 +463,21 @@ CASES = {
         ],
         ["c is"],
     ),
+    "check_equivalence": (
+        [(1.0466, 1.3328, False), (1.05, 1.33, np.bool_(False))],
+        [
+            (False, "Three things"),
+            ((1.05, 1.33, "no"), "Three things"),
+            ((1.33, 1.05, False), "first"),
+            ((-0.1, 0.29, False), "logarithm"),
+            ((0.7503, 0.9555, False), "Swap"),
+            ((1.02, 1.37, False), "2.5%"),
+            ((0.96, 1.45, False), "seven comparisons"),
+            ((0.89, 1.15, True), "Which test"),
+            ((1.05, 1.33, True), "whole interval"),
+        ],
+        ["1.05", "1.33", "is False"],
+    ),
     "check_seeds_needed": (
         [([0.01, 0.02, 0.03, 0.04, 0.05], 10), ([0.01, 0.02, 0.03, 0.04, 0.05], 9.0)],
         [

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import dunnett, ttest_ind
 
 from qaan_helpers.evaluation import comparison, sweep
 
@@ -70,16 +70,22 @@ def in_words(log_ratio, interval):
     return f"{ratio:.2f}", f"{low:.2f} to {high:.2f}"
 
 
-def test_the_readme_states_the_results_of_the_published_loop():
+def test_the_readme_states_the_results_of_the_associative_loop():
     loop = log_distances("symmetry", "arm")
-    pairs = (("circuit", "uniform", 0.95), ("circuit, signed permutation", "circuit", 0.9))
-    uniform, relabeled = (
-        in_words((loop[a] - loop[b]).mean(), ttest_ind(loop[a], loop[b], equal_var=False).confidence_interval(level))
-        for a, b, level in pairs
-    )
-    expected = f"its FID is {uniform[0]} times that of the uniform prior (95% interval {uniform[1]}, {len(loop)} seeds)"
-    assert expected in README
-    assert f"the FID is {relabeled[0]} times as high (90% interval {relabeled[1]})" in README
+    others = log_distances("associative", "arm")
+    compared = [loop["circuit"], *(others[arm] for arm in others)]
+    test = dunnett(*compared, control=loop["uniform"], rng=np.random.default_rng(0))
+    low, high = test.confidence_interval(0.95).low[0], test.confidence_interval(0.95).high[0]
+    ratio, interval = in_words((loop["circuit"] - loop["uniform"]).mean(), (low, high))
+    expected = f"{ratio} times that of the uniform prior (interval corrected for seven comparisons: {interval})"
+    assert len(compared) == 7 and expected in README
+    worse = {name for name, p in zip(["circuit", *others], test.pvalue, strict=True) if p < 0.05}
+    assert worse == {"RBM", "16 codes", "Gaussian, 100 dimensions"}
+    assert all(values.mean() > loop["uniform"].mean() for values in compared)
+    permuted, circuit = loop["circuit, signed permutation"], loop["circuit"]
+    interval = ttest_ind(permuted, circuit, equal_var=False).confidence_interval(0.9)
+    ratio, interval = in_words((permuted - circuit).mean(), interval)
+    assert f"the FID is {ratio} times as high (90% interval {interval})" in README
 
 
 def test_the_readme_states_the_results_of_the_objective_reconstruction():

@@ -5,9 +5,10 @@ from math import inf
 import numpy as np
 from scipy.stats import permutation_test
 
-from .grading import Hint, a_number, between, grade, near, not_near, shape
+from .grading import Hint, a_number, between, grade, is_near, is_number, near, not_near, shape
 
-REACH = 0.01  # of the interval that exercise 3 asks for, to either side
+REACH = 0.01  # of the interval that exercise 4 asks for, to either side
+_EQUIVALENCE = (1.0466, 1.3328)  # the ends of exercise 3's interval, from the stored results
 
 
 def check_one_of_seven(chance: object) -> bool:
@@ -76,8 +77,39 @@ def _counts(table: dict[str, np.ndarray], pair: str, comparisons: int) -> bool:
     return bool(comparisons * test.pvalue < 0.05)
 
 
+def check_equivalence(answer: object) -> bool:
+    """Check exercise 3 of notebook 8: the equivalence of the circuit and the uniform prior in the associative loop.
+
+    Args:
+        answer: The ends of the interval of the FID ratio, and whether the two priors are equivalent within a factor of
+            1.25: (lower end, upper end, True or False).
+
+    Returns:
+        Whether the answer is right.
+    """
+    forms = "Three things are needed: the lower end, the upper end, and True or False."
+    low, high = _EQUIVALENCE
+    hints = [
+        Hint(lambda a: len(a) == 3 and a[2] in (True, False) and is_number(a[0]) and is_number(a[1]), forms),
+        Hint(lambda a: a[0] < a[1], "The lower end comes first."),
+        Hint(lambda a: a[0] > 0, "These are ends for the logarithm. The margin is a factor."),
+        Hint(lambda a: not is_near(a[0], 1 / high, 5e-3), "Here the uniform prior is divided by the circuit. Swap them."),
+        Hint(lambda a: not is_near(a[0], 1.021, 5e-3), "An interval of 95% corresponds to two one-sided tests at 2.5%."),
+        Hint(
+            lambda a: not is_near(a[0], 0.96, 6e-3),
+            "Dunnett's interval accounts for seven comparisons. Here there is one, and no correction is needed.",
+        ),
+        Hint(
+            lambda a: is_near(a[0], low, 6e-3) and is_near(a[1], high, 6e-3),
+            "Which test was used for H4, and at which level? Here the pair is the circuit and the uniform prior.",
+        ),
+        Hint(lambda a: not a[2], "Does the whole interval lie within the margin?"),
+    ]
+    return grade(answer, hints, "The planned tests show neither a difference nor equivalence: the question stays open.")
+
+
 def check_seeds_needed(answer: object) -> bool:
-    """Check exercise 3 of notebook 8: the number of seeds for a given precision.
+    """Check exercise 4 of notebook 8: the number of seeds for a given precision.
 
     Args:
         answer: The log ratios of one pair, shape (seeds,), and the number of seeds with which a 95% interval of their
