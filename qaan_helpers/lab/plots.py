@@ -593,7 +593,7 @@ def scatter(table: Any, title: str, references: Mapping[str, float]) -> Figure:
         axis.axhline(value, color="0.4", linewidth=1, linestyle=":", zorder=0)
         axis.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=9)
     axis.set(xlabel=table.columns[0], ylabel=table.columns[1])
-    axis.legend(frameon=False, fontsize=9, loc="upper left")
+    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
