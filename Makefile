@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := qaan_helpers tests tools notebooks setup_env.py
+SOURCES := qaan_helpers tests tools notebooks docs setup_env.py
 
 # A folder without MNIST: stored outputs are those of the bundled sample, whatever the user has downloaded.
 SAMPLE_ONLY := QAAN_DATA=$(CURDIR)/$(VENV)/no-mnist
@@ -23,7 +23,7 @@ IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder $(ALONE:%=--ignore=%)
 BROWSERS := chromium chromium-browser google-chrome
 
 .DEFAULT_GOAL := help
-.PHONY: help lab quick test check test-tools lint coverage mutations test-lowest audit bench notebooks badges clean
+.PHONY: help lab quick test check test-tools lint coverage mutations test-lowest audit bench notebooks badges docs clean
 
 help:  ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -45,8 +45,8 @@ check: lint  ## run everything: all examples, whole trainings, the browser, and 
 	QAAN_FULL=1 $(SAMPLE_ONLY) $(BIN)/python -m pytest $(IN_PARALLEL)
 	QAAN_FULL=1 $(SAMPLE_ONLY) $(BIN)/python -m pytest $(ALONE)
 
-test-tools: $(READY)  ## install what some tests are skipped without: repo2docker, playwright and, as root on Debian, Chromium
-	$(BIN)/pip install -q -e '.[tools]'
+test-tools: $(READY)  ## install what some tests are skipped without: Sphinx, repo2docker, playwright and, as root on Debian, Chromium
+	$(BIN)/pip install -q -e '.[tools,docs]'
 	@for name in $(BROWSERS); do command -v $$name && exit; done; \
 	test "$$(id -u)" = 0 && apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qqy install chromium >/dev/null
 
@@ -81,9 +81,14 @@ notebooks: $(READY)  ## run every notebook anew and store its outputs
 	$(SAMPLE_ONLY) $(BIN)/jupyter nbconvert --to notebook --execute --inplace $(NO_WIDGETS) $(PLAY)
 	$(BIN)/python tools/navigation.py
 
+docs: $(READY)  ## build the site: open docs/_build/html/index.html
+	$(BIN)/pip install -q -e '.[docs]'
+	$(BIN)/sphinx-build -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
+
 badges: $(READY)  ## write badges for Binder and Colab: make badges URL=https://github.com/account/name; an empty URL removes them
 	$(BIN)/python tools/navigation.py $(if $(filter undefined,$(origin URL)),,--repository '$(URL)')
 
 clean:  ## remove caches and build leftovers; the environment and your runs stay
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache notebooks/.ipynb_checkpoints
+	rm -rf docs/_build docs/notebooks docs/project docs/api
 	rm -rf __pycache__ qaan_helpers/__pycache__ tests/__pycache__

@@ -83,7 +83,7 @@ class Digits:
             drop_last: Whether to leave out the last batch if it is smaller than the others.
 
         Returns:
-            An iterator of batches: images (B, 1, 28, 28) and labels (B,).
+            An iterator over batches of images (B, 1, 28, 28) and labels (B,).
 
         Raises:
             ValueError: If the batch size is not an integer ≥ 1.

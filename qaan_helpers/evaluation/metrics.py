@@ -107,8 +107,8 @@ def small_extractor() -> nn.Module:
     """Load the bundled second extractor of features.
 
     Returns:
-        A network from images (N, 1, 28, 28) in [0, 1] to features (N, 64): the `SmallClassifier` without its last
-        layer, trained on full MNIST by `tools/train_classifier.py`, in evaluation mode on the CPU.
+        The `SmallClassifier` without its last layer, which maps images (N, 1, 28, 28) in [0, 1] to features (N, 64),
+        trained on full MNIST by `tools/train_classifier.py`, in evaluation mode on the CPU.
     """
     from safetensors.torch import load_file
 
@@ -380,7 +380,7 @@ def class_coverage(images: torch.Tensor) -> dict[int, float]:
         images: Images (N, 1, 28, 28) in [0, 1].
 
     Returns:
-        {digit: fraction} for the digits 0–9; the fractions sum to 1.
+        The fractions of the digits 0–9, which sum to 1, by digit.
 
     Raises:
         ValueError: If the images have another shape or N is 0.

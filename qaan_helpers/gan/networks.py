@@ -92,7 +92,7 @@ class Encoder(nn.Module):
             images: Images of shape (N, 1, 28, 28) in [0, 1].
 
         Returns:
-            Logits of shape (N, latent_dim): a bit is 1 with probability sigmoid(logit).
+            Logits of shape (N, latent_dim), whose sigmoid is the probability that the bit is 1.
 
         Raises:
             ValueError: If the images have another shape.

@@ -88,7 +88,7 @@ class ResourceEstimate:
             seconds_per_shot: The time from one shot to the next.
 
         Returns:
-            The duration in each mode: "job", "batch" and "session".
+            The durations by mode ("job", "batch" and "session").
 
         Raises:
             ValueError: If an argument is not a number of at least 0.
@@ -108,7 +108,7 @@ class ResourceEstimate:
 
 
 class QCBM:
-    """A model of n bits: the Born distribution |⟨x|U(θ)|0⟩|² of a circuit with angles θ.
+    """A model of n bits: the Born distribution `|⟨x|U(θ)|0⟩|²` of a circuit with angles θ.
 
     With two measurement bases it models 2n bits. Then a second circuit measures the same state after RX(π/2) ("zo") or
     after RX(φ) with trainable φ ("zt") on every qubit. Its n bits are paired with those of the first circuit at
