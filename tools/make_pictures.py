@@ -29,7 +29,7 @@ LOOP = {
 
 def draw_study():
     """Two panels of FIDs: the associative loop, and the objective "reconstruction"."""
-    figure, (left, right) = plots.new_figure("A learned prior improves the images where the bits are a code", columns=2)
+    figure, (left, right) = plots.new_figure("A learned prior improves the images if the bits encode the image", columns=2)
     loop = pd.concat(pd.read_csv(NOTEBOOKS / "results" / f"study_{part}.csv") for part in ("symmetry", "associative"))
     rows = pd.read_csv(NOTEBOOKS / "results" / "study_ten.csv").dropna(subset="prior")
     panels = (
