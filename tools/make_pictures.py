@@ -29,8 +29,11 @@ LOOP = {
 
 def draw_study():
     """Two panels of FIDs: the associative loop, and the objective "reconstruction"."""
-    figure, (left, right) = plots.new_figure("A learned prior improves the images if the bits encode the image", columns=2)
-    loop = pd.concat(pd.read_csv(NOTEBOOKS / "results" / f"study_{part}.csv") for part in ("symmetry", "associative"))
+    figure, (left, right) = plots.new_figure(
+        "A learned prior improves the images if the bits encode the image", columns=2
+    )
+    parts = (NOTEBOOKS / "results" / f"study_{part}.csv" for part in ("symmetry", "associative"))
+    loop = pd.concat(map(pd.read_csv, parts))
     rows = pd.read_csv(NOTEBOOKS / "results" / "study_ten.csv").dropna(subset="prior")
     panels = (
         (

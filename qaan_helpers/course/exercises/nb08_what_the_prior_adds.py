@@ -93,8 +93,14 @@ def check_equivalence(answer: object) -> bool:
         Hint(lambda a: len(a) == 3 and a[2] in (True, False) and is_number(a[0]) and is_number(a[1]), forms),
         Hint(lambda a: a[0] < a[1], "The lower end comes first."),
         Hint(lambda a: a[0] > 0, "These are ends for the logarithm. The margin is a factor."),
-        Hint(lambda a: not is_near(a[0], 1 / high, 5e-3), "Here the uniform prior is divided by the circuit. Swap them."),
-        Hint(lambda a: not is_near(a[0], 1.021, 5e-3), "An interval of 95% corresponds to two one-sided tests at 2.5%."),
+        Hint(
+            lambda a: not is_near(a[0], 1 / high, 5e-3),
+            "This is the ratio of the uniform prior to the circuit. Swap them.",
+        ),
+        Hint(
+            lambda a: not is_near(a[0], 1.021, 5e-3),
+            "An interval of 95% corresponds to two one-sided tests at 2.5%.",
+        ),
         Hint(
             lambda a: not is_near(a[0], 0.96, 6e-3),
             "Dunnett's interval accounts for seven comparisons. Here there is one, and no correction is needed.",
