@@ -1,7 +1,7 @@
 """Export of a model for the lab in the browser: one file with the networks, the circuit and some digits.
 
 A file starts with the length of its header (uint32), followed by the header (JSON, padded with spaces) and the arrays.
-All numbers are little-endian, and every array starts at a multiple of 4 bytes. The module `docs/lab/lab.js` reads it.
+All numbers are little-endian, and every array starts at a multiple of 4 bytes. The module `page/lab.js` reads it.
 """
 
 import json

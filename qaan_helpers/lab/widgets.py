@@ -13,9 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets as ipw
 import numpy as np
 import torch
+import traitlets
 from matplotlib.figure import Figure
 
 from ..bits import from_index, sample_bits
@@ -27,10 +29,12 @@ from ..priors import MAX_ENUMERATED_BITS, Prior, ScrambledPrior, UniformPrior, c
 from ..quantum.ansatz import angle_names
 from ..quantum.qcbm import QCBM
 from . import plots
+from .export import model_bytes
 
 N_SAMPLES = 16  # codes that the circuit's panel samples
 MAX_IMAGES = 256  # images in the model's panel
 N_FRAMES = 11  # images between two codes
+PAGE = Path(__file__).parent / "page"  # what runs in the browser
 WIDE = {"layout": {"width": "min(100% - 4px, 30em)"}, "style": {"description_width": "6em"}}
 
 
@@ -105,6 +109,36 @@ class Playground:
                 panel.follow(examples)
 
 
+class Lab(anywidget.AnyWidget):
+    """The lab of the project's site in a notebook: draw a digit, flip its bits, and fit the circuit.
+
+    Everything is computed in the browser. Where widgets cannot run, the notebook shows a real digit and its recall.
+
+    Args:
+        gan: A trained QAAN with at most 12 bits, whose prior is a circuit measured in the Z basis.
+        digits: The training digits, at most 65,535. The lab fits the circuit to their codes.
+        test_digits: The digits from which the lab takes its examples.
+        label: What to call the model.
+
+    Raises:
+        ValueError: If the model has another prior, more bits or no thresholds, or there are too many digits.
+    """
+
+    _esm = PAGE / "lab.js"
+    _css = PAGE / "lab.css"
+    binary = traitlets.Bytes().tag(sync=True)
+    label = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, gan: QAAN, digits: Digits, test_digits: Digits, label: str = "model") -> None:
+        super().__init__(binary=model_bytes(gan, digits, test_digits, label), label=label)
+        self.still = RecallPanel(gan, test_digits).still
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the live lab, and a figure with its text for pages without widgets."""
+        live: Any = super()._repr_mimebundle_(**options) or {}  # None if the front end has disabled widgets
+        return _with_picture(live[0] if isinstance(live, tuple) else live, self.still)
+
+
 class Panel(ipw.VBox):
     """Controls above a figure and its caption. Subclasses add controls and implement `figure`.
 
@@ -126,8 +160,8 @@ class Panel(ipw.VBox):
         """Redraw the figure; inside `at_once`, wait for the end of the block."""
         if not self._waiting:
             figure, text = self.figure()
-            self._image = plots.picture(figure, text, tight=False)
-            self.picture.value, self.picture.layout.width = self._image.data, f"{self._image.width}px"
+            self.still = plots.picture(figure, text, tight=False)
+            self.picture.value, self.picture.layout.width = self.still.data, f"{self.still.width}px"
             self.caption.value = f"<p>{html.escape(text)}</p>"
 
     @contextmanager
@@ -152,9 +186,7 @@ class Panel(ipw.VBox):
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the live panel, and the current figure with its text for pages without widgets."""
         live = super()._repr_mimebundle_(**options) or {}  # None if the front end has disabled widgets
-        png, alt = base64.b64encode(self._image.data).decode(), self._image.alt
-        data = {**live, "image/png": png, "text/plain": f"{alt} (Live in JupyterLab.)"}
-        return data, {"image/png": {"alt": alt, "width": self._image.width}}
+        return _with_picture(live, self.still)
 
 
 class SliderPanel(Panel):
@@ -451,6 +483,12 @@ class ModelPanel(PlaygroundPanel):
         digits = ", ".join(map(str, gan.digits)) if gan.digits else "unknown"
         about = f"{name}: {n} bits, {_prior_in_words(gan.prior)}; {gan.epoch} epochs on the digits {digits}."
         return figure, f"{about} Shown are {which}. {_labels_in_words(images)}"
+
+
+def _with_picture(live: dict[str, Any], picture: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    png, alt = base64.b64encode(picture.data).decode(), picture.alt
+    data = {**live, "image/png": png, "text/plain": f"{alt} (Live in JupyterLab.)"}
+    return data, {"image/png": {"alt": alt, "width": picture.width}}
 
 
 def with_flips(code: np.ndarray) -> np.ndarray:

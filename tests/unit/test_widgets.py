@@ -3,6 +3,7 @@
 import base64
 import io
 from functools import partial
+from pathlib import Path
 
 import ipywidgets as ipw
 import numpy as np
@@ -15,6 +16,7 @@ from qaan_helpers.evaluation.metrics import classify
 from qaan_helpers.gan import storage
 from qaan_helpers.gan.storage import bundled_names
 from qaan_helpers.lab import plots, widgets
+from qaan_helpers.lab.export import model_bytes
 
 pytestmark = pytest.mark.integration
 
@@ -465,3 +467,24 @@ def test_distribution_in_words():
         == "The most likely code, 00, is 2.0 times as likely as under a uniform prior; the entropy is 1.50 of 2 bits."
     )
     assert "most likely code, 10," in widgets.distribution_in_words(np.array([0.1, 0.7, 0.1, 0.1]))
+
+
+def test_the_lab_gets_the_model_and_shows_a_picture_where_widgets_cannot_run():
+    gan = qh.QAAN.load(qh.bundled("reconstruction_379"), device="cpu")
+    train, test = (qh.load_mnist((3, 7, 9), split, source="sample") for split in ("train", "test"))
+    lab = widgets.Lab(gan, train, test, label="8 bits")
+    assert lab.label == "8 bits" and lab.binary == model_bytes(gan, train, test, "8 bits")
+    data, metadata = lab._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == lab.model_id
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.size[0] >= metadata["image/png"]["width"] and "Shown: a real" in data["text/plain"]
+    page = Path(widgets.__file__).parent / "page"
+    assert lab._esm == (page / "lab.js").read_text(encoding="utf-8")
+    assert lab._css == (page / "lab.css").read_text(encoding="utf-8")
+
+
+def test_the_lab_refuses_a_model_that_it_cannot_simulate():
+    gan = qh.QAAN.load(qh.bundled("uniform_379"), device="cpu")
+    test = qh.load_mnist((3, 7, 9), "test", source="sample")
+    with pytest.raises(ValueError, match="circuit"):
+        widgets.Lab(gan, test, test)
