@@ -131,7 +131,7 @@ class Lab(anywidget.AnyWidget):
 
     def __init__(self, gan: QAAN, digits: Digits, test_digits: Digits, label: str = "model") -> None:
         super().__init__(binary=model_bytes(gan, digits, test_digits, label), label=label)
-        self.still = RecallPanel(gan, test_digits).still
+        self.still = plots.picture(*_recall(gan, test_digits), tight=False)
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the live lab, and a figure with its text for pages without widgets."""
@@ -206,39 +206,6 @@ class SliderPanel(Panel):
     def figure(self) -> tuple[Figure, str]:
         """Draw the figure at the sliders' values."""
         return self.draw(*(slider.value for slider in self.controls.children))
-
-
-class RecallPanel(Panel):
-    """Sliders for a real digit and for the part of it that is hidden: its code, and what a model recalls from it.
-
-    Args:
-        gan: A trained QAAN.
-        digits: Real digits, usually test digits.
-    """
-
-    def __init__(self, gan: QAAN, digits: Digits) -> None:
-        super().__init__()
-        self.gan, self.digits = gan, digits
-        last = len(digits) - 1
-        self.number = ipw.IntSlider(0, 0, last, description="digit", tooltip="Number of the real digit", **WIDE)
-        self.hidden = ipw.IntSlider(0, 0, 28, description="hide rows", tooltip="Rows at the bottom to hide", **WIDE)
-        self.controls.children = [self.number, self.hidden]
-        self.watch(self.number, self.hidden)
-        self.refresh()
-
-    def figure(self) -> tuple[Figure, str]:
-        """Draw what is shown to the model, large, and next to it the recall and those with one bit flipped."""
-        shown = self.digits.images[[self.number.value]].clone()
-        shown[:, :, 28 - self.hidden.value :] = 0
-        code = self.gan.encode(shown)[0]
-        images = self.gan.decode(with_flips(code))
-        labels = classify(images)[0].tolist()
-        true = int(self.digits.labels[self.number.value])
-        names = [f"recalled\nas {labels[0]}", *flip_labels(code, labels)[1:]]
-        title = f"A real {true}, and what the model recalls from its code {plots.code_label(code)}"
-        figure = plots.digit_and_others(shown[0], f"shown: {true}", images, names, title, columns=5, framed=[0])
-        text = f"Shown: a real {true}, with {self.hidden.value} rows hidden. Its code is {one_line(code)}."
-        return figure, f"{text} Classifier label of the recalled image: {labels[0]}."
 
 
 class PlaygroundPanel(Panel):
@@ -599,6 +566,17 @@ def distribution_in_words(p: np.ndarray) -> str:
         f"The most likely code, {code}, is {p.max() * len(p):.1f} times as likely as under a uniform prior; "
         f"the entropy is {entropy:.2f} of {n} bits."
     )
+
+
+def _recall(gan: QAAN, digits: Digits) -> tuple[Figure, str]:
+    code = gan.encode(digits.images[:1])[0]
+    images, true = gan.decode(with_flips(code)), int(digits.labels[0])
+    labels = classify(images)[0].tolist()
+    names = [f"recalled\nas {labels[0]}", *flip_labels(code, labels)[1:]]
+    title = f"A real {true}, and what the model recalls from its code {plots.code_label(code)}"
+    figure = plots.digit_and_others(digits.images[0], f"shown: {true}", images, names, title, columns=5, framed=[0])
+    text = f"A real {true} with the code {one_line(code)}, the image recalled from it, and those after one flip."
+    return figure, text
 
 
 def _circuit(prior: Prior) -> QCBM | None:

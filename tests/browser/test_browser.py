@@ -26,7 +26,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 PLAY, GATES, LOOP = "00_play.ipynb", "03_qcbm_circuit.ipynb", "05_associative_training.ipynb"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-BITS, CIRCUIT, MORPH, MODEL, RECALL = range(5)  # the panels, from top to bottom
+BITS, CIRCUIT, MORPH, MODEL = range(4)  # the panels, from top to bottom
 PATIENCE = 120_000  # milliseconds, for a machine with other work to do
 WIDTHS = {"wide": 1600, "narrow": 800}
 BADGES = {"mybinder.org", "colab.research.google.com"}  # all that a page may ask of the network
@@ -217,7 +217,20 @@ def test_a_fresh_copy_shows_the_panels_pictures_before_any_cell_is_run(page, unr
 
 def test_all_cells_ran_without_an_error(page):
     assert page.locator(".jp-OutputArea-output[data-mime-type*='error']").count() == 0
-    assert page.locator(".jp-OutputArea .widget-image").count() == 5
+    assert page.locator(".jp-OutputArea .widget-image").count() == 4
+
+
+def test_the_lab_of_a_notebook_recalls_and_flips(window):
+    lab = window.locator(".jp-OutputArea .qaan-lab")
+    lab.locator(".ql-tile").nth(7).wait_for()
+    assert lab.locator(".ql-tile").count() == 8
+    recalled = lab.locator(".ql-large").first
+    before = pixels(recalled)
+    lab.locator(".ql-tile").nth(2).click()
+    window.wait_for_timeout(500)
+    assert differ(before, pixels(recalled))
+    width = lab.bounding_box()
+    assert width["x"] + width["width"] <= window.locator(".jp-WindowedPanel-outer").first.bounding_box()["x"] + 1440
 
 
 def test_a_switch_moves_by_mouse(window):
@@ -241,8 +254,8 @@ def test_a_switch_is_reached_and_moved_by_keyboard(window):
 
 @pytest.mark.parametrize(
     ("number", "key"),
-    [(CIRCUIT, "ArrowLeft"), (MORPH, "ArrowRight"), (RECALL, "ArrowRight")],
-    ids=["knob", "t", "digit"],
+    [(CIRCUIT, "ArrowLeft"), (MORPH, "ArrowRight")],
+    ids=["knob", "t"],
 )
 def test_a_slider_moves_by_keyboard(window, number, key):
     panel = Panel(window, number)
