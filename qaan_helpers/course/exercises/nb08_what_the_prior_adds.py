@@ -111,7 +111,7 @@ def check_equivalence(answer: object) -> bool:
         ),
         Hint(lambda a: not a[2], "Does the whole interval lie within the margin?"),
     ]
-    return grade(answer, hints, "The planned tests show neither a difference nor equivalence: the question stays open.")
+    return grade(answer, hints, "The tests show neither a difference nor equivalence: the question stays open.")
 
 
 def check_seeds_needed(answer: object) -> bool:
