@@ -207,7 +207,7 @@ def site_notebook(path: Path) -> str:
 
 
 def folded_solutions(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Fold what follows the question of each exercise.
+    """Fold what follows the heading of each exercise.
 
     Args:
         cells: The cells of a notebook with solutions.
@@ -231,8 +231,8 @@ def folded_solutions(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if is_open:
                 folded.append(markdown("</details>"))
             is_open = bool(re.match(r"#+ Exercise", part))
-            heading, question, rest = [*part.strip().split("\n\n", 2), "", ""][:3]
-            folded.append(markdown(f"{heading}\n\n{question}"))
+            heading, _, rest = part.strip().partition("\n\n")
+            folded.append(markdown(heading))
             folded += [markdown('<details class="solution"><summary>Solution</summary>')] if is_open else []
             folded.append(markdown(rest))
     return [*folded, markdown("</details>")] if is_open else folded
