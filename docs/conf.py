@@ -252,7 +252,7 @@ def bibliography(notebooks: list[Path]) -> str:
         text = "\n\n".join("".join(cell["source"]) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"])
         for title, address, _ in READING.findall(text):
             _, where = readings.setdefault(address, (title, []))
-            link = f"[{int(path.name[:2])}](notebooks/{path.name})"
+            link = f"[{int(path.name[:2])}](../notebooks/{path.name})"
             where += [] if link in where else [link]
     lines = [
         f"- [{title}]({address}) (notebook{'s' * (len(where) > 1)} {', '.join(where)})"
@@ -311,7 +311,7 @@ def stage() -> None:
         f"```{{toctree}}\n:hidden:\n:caption: Solutions\n\n{solutions}\n```\n\n"
         "```{toctree}\n:hidden:\n:caption: Appendix\n\nappendix/first_comparison\n```\n"
     )
-    pages["project/bibliography.md"] = bibliography(listed).replace("](notebooks/", "](../notebooks/")
+    pages["project/bibliography.md"] = bibliography(listed)
     pages["api/index.md"] = api()
     for page, text in pages.items():
         (DOCS / page).parent.mkdir(parents=True, exist_ok=True)
@@ -327,10 +327,9 @@ def rewrite_links(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def copy_files(app: Sphinx, error: Exception | None) -> None:
-    """Add what Sphinx does not build: the lab, MathJax, and the original notebooks to download."""
+    """Add what Sphinx does not build: the lab and MathJax."""
     if error is None and app.builder.name == "html":
-        if (DOCS / "lab").exists():
-            shutil.copytree(DOCS / "lab", app.outdir / "lab", dirs_exist_ok=True)
+        shutil.copytree(DOCS / "lab", app.outdir / "lab", dirs_exist_ok=True)
         shutil.copy(MATHJAX, app.outdir / "_static")
 
 

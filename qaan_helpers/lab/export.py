@@ -17,13 +17,12 @@ from ..checks import check_integer
 from ..gan.model import QAAN
 from ..gan.networks import Discriminator, Encoder, Generator
 from ..mnist import Digits
-from ..priors import Prior, QCBMPrior, ScrambledPrior, SignedPermutationPrior, learned_prior
+from ..priors import SMALLEST_PROBABILITY, Prior, QCBMPrior, ScrambledPrior, SignedPermutationPrior, learned_prior
 
 FORMAT = 1
 MAX_BITS = 12  # the browser simulates the circuit and stores the image of every code
 MAX_BYTES = 600_000
 MAX_COUNT = 2**16 - 1
-EPSILON = 1e-8  # the default of `QCBM.fit`
 
 
 def model_bytes(gan: QAAN, digits: Digits, test_digits: Digits, name: str, n_examples: int = 20) -> bytes:
@@ -73,7 +72,7 @@ def model_bytes(gan: QAAN, digits: Digits, test_digits: Digits, name: str, n_exa
         "layers": prior.layers,
         "entanglement": prior.entanglement,
         "warm_start": circuit.data[0].operation.name == "h",
-        "epsilon": EPSILON,
+        "epsilon": SMALLEST_PROBABILITY,
         "activation": "tanh" if gan.encoder is None else "linear",  # of the units that become bits
     }
     data = _pack(header, arrays)

@@ -1,4 +1,4 @@
-"""The playground of notebook 00: interactive panels over trained models.
+"""Interactive panels of notebook 00: the lab, and a playground for trained models.
 
 A panel connects controls with a figure of `plots`. Where widgets cannot run, the notebook shows the figure as it was
 when the panel was displayed, with its alternative text.

@@ -25,17 +25,11 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PLAY, GATES, LOOP = "00_play.ipynb", "03_qcbm_circuit.ipynb", "05_associative_training.ipynb"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 BITS, CIRCUIT, MORPH, MODEL = range(4)  # the panels, from top to bottom
 PATIENCE = 120_000  # milliseconds, for a machine with other work to do
 WIDTHS = {"wide": 1600, "narrow": 800}
 BADGES = {"mybinder.org", "colab.research.google.com"}  # all that a page may ask of the network
 EMPTY = "<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>"
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the browser's tests need playwright: make test-tools", exc_type=ImportError
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests need chromium: make test-tools")
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +83,6 @@ def wait_for(port, lab, log):
             return
         time.sleep(0.1)
     pytest.fail(f"JupyterLab did not start: {log.read_text()[-2000:]}")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, without a window."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @contextlib.contextmanager

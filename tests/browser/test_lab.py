@@ -7,7 +7,6 @@ import functools
 import http.server
 import math
 import re
-import shutil
 import threading
 import time
 from pathlib import Path
@@ -23,7 +22,6 @@ from qaan_helpers.evaluation.metrics import classify
 from qaan_helpers.quantum.losses import clipped_nll
 
 DOCS = Path(__file__).parents[2] / "docs"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MODELS = ("reconstruction_379", "reconstruction_ten")
 PATIENCE = 60_000  # milliseconds, for a machine with other work to do
 SHAPES = [(n, kind, 1 + (n + i) % 3) for n in range(1, 13) for i, kind in enumerate(("full", "linear", "none"))]
@@ -32,11 +30,6 @@ STROKES = {  # digits as a hand draws them, in the unit of the drawing area
     7: [[(70, 60), (200, 60), (165, 120), (135, 180), (120, 240)]],
     9: [[(185, 95), (160, 55), (115, 60), (95, 100), (120, 135), (165, 130), (185, 95), (180, 160), (160, 240)]],
 }
-
-playwright = pytest.importorskip(
-    "playwright.sync_api", reason="the browser's tests need playwright: make test-tools", exc_type=ImportError
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser's tests need chromium: make test-tools")
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -67,15 +60,6 @@ def address():
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, without a window."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -775,7 +775,8 @@ function wrapAngle(angle) {
 
 function listed(items) {
   if (items.length > 3 && items.at(-1) - items[0] === items.length - 1) return `${items[0]} to ${items.at(-1)}`;
-  return items.length > 1 ? `${items.slice(0, -1).join(", ")} and ${items.at(-1)}` : String(items[0]);
+  if (items.length > 2) return `${items.slice(0, -1).join(", ")}, and ${items.at(-1)}`;
+  return items.join(" and ");
 }
 
 /** The interface of one model at a time. Its methods change the state and ask for a redraw in the next frame. */
