@@ -69,7 +69,7 @@ html_copy_source = False
 html_favicon = "_static/favicon.svg"
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
-html_sidebars = {"index": []}
+html_sidebars = {page: [] for page in ("index", "glossary", "project/results", "project/package")}  # no pages below
 html_theme_options: dict[str, Any] = {
     "logo": {"text": "QC-AAN notebooks"},
     "navbar_align": "left",
